@@ -1,0 +1,192 @@
+"""The tables of a study file, as one fully resolved run sees them.
+
+Each class is a table of study.toml and each field a key of it. Bounds stand beside the field in its metadata and are
+checked by `prx_scale.tables`, which knows the file and can name the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+HEAD_DIM = 64
+"""Width of one attention head: hidden size is 64 x depth, with as many heads as the depth (SD3 paper, section 5.3)."""
+
+
+def bounded(default: Any, *, low: float | None = None, high: float | None = None) -> Any:
+    """A field whose value must lie in [low, high].
+
+    Args:
+        default: value where the key is absent.
+        low: smallest value allowed.
+        high: largest value allowed.
+    """
+    return field(default=default, metadata={"low": low, "high": high})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """[model]: an MM-DiT of `depth` joint blocks, hidden size 64 x depth, `depth` heads."""
+
+    depth: int = field(metadata={"low": 1})
+    patch: int = bounded(2, low=1)
+    """Pixels (or latents) along one side of a patch."""
+    qk_norm: bool = True
+    """RMS-norm of queries and keys, per head."""
+
+    @property
+    def hidden(self) -> int:
+        """Width of the residual stream."""
+        return HEAD_DIM * self.depth
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """[data]: what is trained on."""
+
+    dataset: Literal["shapes"] = "shapes"
+    image_size: int = bounded(16, low=16)
+    """Pixels along one side."""
+    seed: int = bounded(0, low=0)
+    """Names the stream of images; not the seed of a run, so that all runs of a study see the same images."""
+    long_captions: float = bounded(0.5, low=0, high=1)
+    """Share of training samples that come with their long caption instead of the short one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """[objective]: the noise path, the density of timesteps, and what the condition loses in training."""
+
+    path: Literal["rectified-flow"] = "rectified-flow"
+    timesteps: Literal["logit-normal", "uniform"] = "logit-normal"
+    location: float = 0.0
+    """m of the logit-normal density: below 0 favours data, above 0 favours noise."""
+    scale: float = bounded(1.0, low=1e-3)
+    """s of the logit-normal density."""
+    caption_dropout: float = bounded(0.1, low=0, high=1)
+    """Share of samples trained without a condition, for guidance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """[training]: AdamW with linear warm-up, then a constant rate."""
+
+    steps: int = field(metadata={"low": 1})
+    batch: int = bounded(64, low=1)
+    """Images a step, over all processes."""
+    lr: float = bounded(1e-3, low=0)
+    warmup: int = bounded(50, low=0)
+    """Steps of linear warm-up."""
+    beta1: float = bounded(0.9, low=0, high=1)
+    beta2: float = bounded(0.95, low=0, high=1)
+    eps: float = bounded(1e-8, low=0)
+    weight_decay: float = bounded(0.0, low=0)
+    max_norm: float = bounded(1.0, low=0)
+    """The gradient is scaled down to this norm."""
+    ema_decay: float = bounded(0.99, low=0, high=1)
+    """Decay a step of the averaged weights; the average is shorter at the start (see prx_scale.training.ema)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the matrix products; weights and optimiser state are always float32."""
+    seed: int = bounded(0, low=0)
+    """Of initial weights, noise, timesteps and caption dropout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """[validation]: loss per equidistant noise level, on the same images and noise at every step of every run."""
+
+    every: int = bounded(100, low=1)
+    """Steps between validations; the last step is always validated."""
+    images: int = bounded(128, low=1)
+    levels: int = bounded(8, low=2)
+    """K noise levels t = i/K, i = 1..K; the loss is the mean over all but the last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """[checkpoint]: TorchTitan checkpoints, to resume from and to evaluate."""
+
+    every: int = bounded(200, low=1)
+    keep: int = bounded(4, low=2)
+    """How many of the latest stay."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """[evaluation]: images sampled from checkpoints, scored with GenEval's rules."""
+
+    prompts_per_task: int = bounded(16, low=1)
+    images_per_prompt: int = bounded(2, low=1)
+    sampler: Literal["euler"] = "euler"
+    steps: int = bounded(20, low=1)
+    """Sampler steps."""
+    guidance: float = bounded(3.0, low=0)
+    """v = v_uncond + guidance (v_cond - v_uncond)."""
+    weights: Literal["ema", "raw"] = "ema"
+    seed: int = bounded(0, low=0)
+    """Of prompts and starting noise, the same for every run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parallel:
+    """[parallel]: how a run is spread over processes; by default FSDP2 over all of them."""
+
+    dp_replicate: int = bounded(1, low=1)
+    """Groups of processes that hold a full copy of the weights each (HSDP)."""
+    dp_shard: int = bounded(-1, low=-1)
+    """Processes that share one copy of the weights; -1 takes all that are left."""
+    micro_batch: int = bounded(0, low=0)
+    """Images a process holds at once; smaller means gradient accumulation, 0 means no accumulation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logging:
+    """[logging]: what is written besides the run record."""
+
+    every: int = bounded(10, low=1)
+    """Steps between rows of train.jsonl."""
+    tensorboard: bool = False
+    wandb: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """All that decides one run."""
+
+    study: str
+    variant: str = "base"
+    smoke: bool = False
+    model: Model
+    data: Data = field(default_factory=Data)
+    objective: Objective = field(default_factory=Objective)
+    training: Training
+    validation: Validation = field(default_factory=Validation)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    parallel: Parallel = field(default_factory=Parallel)
+    logging: Logging = field(default_factory=Logging)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The part of the configuration that changes what a run's weights and losses are."""
+        tables = (self.model, self.data, self.objective, self.training, self.validation)
+        return {type(table).__name__.lower(): asdict(table) for table in tables}
+
+    @property
+    def id(self) -> str:
+        """A readable prefix and a hash of the identity: the same configuration is always the same run."""
+        text = json.dumps(self.identity, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        middle = "" if self.variant == "base" else f"-{self.variant}"
+        return f"d{self.model.depth}{middle}-s{self.training.seed}-{digest}"
+
+    @property
+    def tokens_per_sample(self) -> int:
+        """Image tokens of one image."""
+        return (self.data.image_size // self.model.patch) ** 2
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration as it stands in run.json."""
+        return asdict(self)

@@ -1,0 +1,250 @@
+"""study.toml -> a list of fully resolved runs, each with a stable id.
+
+A list where one value is expected is swept, all lists against each other: the variant "base". `[[variant]]` tables add
+ablations: each is a set of overrides on the base, in which a single value ends a sweep and a list starts one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from prx_scale import tables
+from prx_scale.config import (
+    Checkpoint,
+    Data,
+    Evaluation,
+    Logging,
+    Model,
+    Objective,
+    Parallel,
+    RunConfig,
+    Training,
+    Validation,
+)
+from prx_scale.errors import InputError, nearest
+
+RUN_TABLES: dict[str, type[Any]] = {
+    "model": Model,
+    "data": Data,
+    "objective": Objective,
+    "training": Training,
+    "validation": Validation,
+    "checkpoint": Checkpoint,
+    "evaluation": Evaluation,
+    "parallel": Parallel,
+    "logging": Logging,
+}
+SWEPT_TABLES = ("model", "data", "objective", "training")
+REQUIRED_TABLES = ("model", "training")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyTable:
+    """[study]: what the study is called and is about."""
+
+    name: str
+    description: str = ""
+    smoke: bool = False
+    """The study is a shortened one that only shows that the chain works; the report says so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitTable:
+    """[fit]: how the runs' losses become a law."""
+
+    law: str = "chinchilla"
+    from_fraction: float = field(default=0.25, metadata={"low": 0, "high": 1})
+    """Validations before this share of a run are left out: warm-up is not part of a power law."""
+    holdout: tuple[str, ...] = ()
+    """Variants that are predicted, not fitted."""
+    level: float = field(default=0.8, metadata={"low": 0.5, "high": 0.999})
+    """Probability of the intervals."""
+    bootstrap: int = field(default=1000, metadata={"low": 100})
+    """Resamples behind the intervals."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study file, resolved."""
+
+    file: Path
+    folder: Path
+    """Where the runs go."""
+    study: StudyTable
+    fit: FitTable
+    runs: tuple[RunConfig, ...]
+
+    def run(self, run_id: str | None) -> RunConfig:
+        """One run of the study.
+
+        Args:
+            run_id: its id, or an unambiguous beginning of it; None where the study has a single run.
+
+        Raises:
+            InputError: no run or several runs answer to it.
+        """
+        ids = [run.id for run in self.runs]
+        if run_id is None:
+            if len(ids) == 1:
+                return self.runs[0]
+            raise InputError(f"{self.file}: has {len(ids)} runs, so --run is needed; one of: " + ", ".join(ids))
+        matches = [run for run in self.runs if run.id == run_id or run.id.startswith(run_id)]
+        exact = [run for run in matches if run.id == run_id]
+        if len(exact or matches) != 1:
+            hint = f"it could be {', '.join(run.id for run in matches)}" if matches else nearest(run_id, ids)
+            raise InputError(f"{self.file}: no single run '{run_id}'; {hint}")
+        return (exact or matches)[0]
+
+
+def load(file: Path, folder: Path | None = None) -> Study:
+    """Read and resolve a study file.
+
+    Args:
+        file: the TOML file, or a study folder that has a study.toml.
+        folder: where the runs go; by default the file's own folder when it is called study.toml, else a folder
+            beside it with the study's name.
+
+    Returns:
+        The study with its runs, deepest sweep axis last.
+
+    Raises:
+        InputError: names the file and the key of what cannot be right.
+    """
+    if file.is_dir():
+        file = file / "study.toml"
+    content = _read(file)
+    known = {"study": StudyTable, "fit": FitTable, "variant": list, **RUN_TABLES}
+    for name in content:
+        if name not in known:
+            raise InputError(f"{file}: [{name}] is not a table of a study file; {nearest(name, known)}")
+    header = tables.parse(StudyTable, _table(content, "study", file), f"{file}: [study]")
+    fit = tables.parse(FitTable, _table(content, "fit", file), f"{file}: [fit]")
+    runs = tuple(_resolve(content, header, file))
+    _check_runs(runs, fit, file)
+    if folder is None:
+        folder = file.parent if file.name == "study.toml" else file.parent / header.name
+    return Study(file=file, folder=folder, study=header, fit=fit, runs=runs)
+
+
+def run_from_json(config: Mapping[str, Any], where: str) -> RunConfig:
+    """The configuration that a run.json holds.
+
+    Args:
+        config: its `config` part.
+        where: the file, for errors.
+
+    Raises:
+        InputError: a table or key does not belong to this version.
+    """
+    plain = {key: value for key, value in config.items() if key not in RUN_TABLES}
+    parsed = {name: tables.parse(cls, config.get(name, {}), f"{where}: [{name}]") for name, cls in RUN_TABLES.items()}
+    return RunConfig(**plain, **parsed)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            content = tomllib.load(stream)
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: no such file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{file}: not valid TOML: {error}") from error
+    if not content:
+        raise InputError(f"{file}: empty; a study needs at least [study] name, [model] depth and [training] steps")
+    for name in ("study", *REQUIRED_TABLES):
+        if name not in content:
+            raise InputError(f"{file}: [{name}] is missing")
+    return content
+
+
+def _table(content: Mapping[str, Any], name: str, file: Path) -> dict[str, Any]:
+    table = content.get(name, {})
+    if not isinstance(table, dict):
+        raise InputError(f"{file}: [{name}] must be a table, found {table!r}")
+    return cast("dict[str, Any]", table)
+
+
+def _resolve(content: Mapping[str, Any], header: StudyTable, file: Path) -> Iterator[RunConfig]:
+    base = {name: _table(content, name, file) for name in RUN_TABLES}
+    for variant, overrides, where in _variants(content, file):
+        merged = {name: {**base[name], **overrides.get(name, {})} for name in RUN_TABLES}
+        for name in RUN_TABLES:
+            tables.check_keys(merged[name], tables.field_types(RUN_TABLES[name]), f"{where} [{name}]")
+        for point in _sweep(merged, where):
+            parsed = {name: tables.parse(RUN_TABLES[name], point[name], f"{where} [{name}]") for name in RUN_TABLES}
+            run = RunConfig(study=header.name, variant=variant, smoke=header.smoke, **parsed)
+            _check_run(run, where)
+            yield run
+
+
+def _variants(content: Mapping[str, Any], file: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
+    yield "base", {}, f"{file}:"
+    listed = content.get("variant", [])
+    if not isinstance(listed, list):
+        raise InputError(f"{file}: variants are written [[variant]], with two brackets, each with a name")
+    for number, table in enumerate(cast("list[Any]", listed), start=1):
+        where = f"{file}: [[variant]] number {number}"
+        overrides = dict(cast("dict[str, Any]", table)) if isinstance(table, dict) else {}
+        name = overrides.pop("name", None)
+        if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
+            raise InputError(f"{where} name: expected letters, digits, '-' and '_', found {name!r}")
+        tables.check_keys(overrides, RUN_TABLES, where)
+        for key in overrides:
+            _table(overrides, key, file)
+        yield name, overrides, f"{file}: [[variant]] '{name}'"
+
+
+def _sweep(merged: Mapping[str, dict[str, Any]], where: str) -> Iterator[dict[str, dict[str, Any]]]:
+    axes: list[list[tuple[str, str, Any]]] = []
+    for name, table in merged.items():
+        kinds = tables.field_types(RUN_TABLES[name])
+        for key, value in table.items():
+            if not isinstance(value, list) or getattr(kinds[key], "__origin__", None) is tuple:
+                continue
+            if name not in SWEPT_TABLES:
+                swept = ", ".join(f"[{table}]" for table in SWEPT_TABLES)
+                raise InputError(f"{where} [{name}] {key}: a list cannot be swept here; only in {swept}")
+            if not value:
+                raise InputError(f"{where} [{name}] {key}: an empty list leaves no run")
+            axes.append([(name, key, item) for item in cast("list[Any]", value)])
+    for point in itertools.product(*axes):
+        chosen = {name: dict(table) for name, table in merged.items()}
+        for name, key, item in point:
+            chosen[name][key] = item
+        yield chosen
+
+
+def _check_run(run: RunConfig, where: str) -> None:
+    if run.data.image_size % run.model.patch:
+        raise InputError(
+            f"{where} [model] patch: {run.model.patch} does not divide [data] image_size {run.data.image_size}"
+        )
+    if run.training.warmup > run.training.steps:
+        raise InputError(
+            f"{where} [training] warmup: {run.training.warmup} is more than the {run.training.steps} steps of the run"
+        )
+    if run.parallel.micro_batch and run.training.batch % run.parallel.micro_batch:
+        raise InputError(
+            f"{where} [parallel] micro_batch: {run.parallel.micro_batch} does not divide "
+            f"[training] batch {run.training.batch}"
+        )
+
+
+def _check_runs(runs: tuple[RunConfig, ...], fit: FitTable, file: Path) -> None:
+    seen: dict[str, RunConfig] = {}
+    for run in runs:
+        twin = seen.setdefault(replace(run, variant="base").id, run)
+        if twin is not run:
+            raise InputError(
+                f"{file}: variants '{twin.variant}' and '{run.variant}' make the same run {run.id}; "
+                "give each what sets it apart"
+            )
+    names = {run.variant for run in runs}
+    for name in fit.holdout:
+        if name not in names:
+            raise InputError(f"{file}: [fit] holdout: no variant '{name}'; {nearest(name, names)}")
