@@ -1,0 +1,55 @@
+"""The embedded text encoder: fixed random word vectors plus sinusoidal positions. Nothing in it is trained."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prx_scale.data.shapes.captions import MAX_TOKENS, PADDING, VOCABULARY, tokenize
+
+TEXT_DIM = 64
+_SEED = 20240305
+
+Vectors = NDArray[np.float32]
+
+
+@cache
+def word_vectors() -> Vectors:
+    """(V, 64) orthogonal rows of root-mean-square 1, the same on every machine up to rounding; padding is zero."""
+    normal = np.random.Generator(np.random.Philox(_SEED)).standard_normal((TEXT_DIM, len(VOCABULARY)))
+    basis = np.linalg.qr(normal)[0]
+    # QR leaves the sign of each column to the LAPACK build; fix it.
+    basis = basis * np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(basis.shape[1])])
+    vectors = (basis.T * TEXT_DIM**0.5).astype(np.float32)
+    vectors[PADDING] = 0
+    return vectors
+
+
+@cache
+def position_vectors() -> Vectors:
+    """(MAX_TOKENS, 64) sinusoidal positions (Vaswani et al., 2017, section 3.5, with base 100)."""
+    rate = 100.0 ** (-np.arange(TEXT_DIM // 2) / (TEXT_DIM // 2))
+    angle = np.arange(MAX_TOKENS)[:, None] * rate
+    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
+
+
+def encode(captions: Sequence[str]) -> tuple[Vectors, Vectors]:
+    """Encode captions.
+
+    Args:
+        captions: B captions; "" is the empty condition and encodes to zeros.
+
+    Returns:
+        context (B, MAX_TOKENS, 64), zero at padding, and pooled (B, 64): the sum of the word vectors over the
+        square root of their number, so that both have entries of about unit size. The pooled vector knows which
+        words there are; only the context knows their order.
+
+    Raises:
+        InputError: a caption has unknown words or too many.
+    """
+    tokens = np.stack([tokenize(caption) for caption in captions])
+    real = (tokens != PADDING)[..., None].astype(np.float32)
+    words = word_vectors()[tokens]
+    pooled = words.sum(axis=1) / np.sqrt(np.maximum(real.sum(axis=1), 1))
+    return words + position_vectors() * real, pooled
