@@ -41,9 +41,10 @@ def detect(images: Floats) -> list[list[Detection]]:
     found: list[list[Detection]] = [[] for _ in range(batch)]
     owner, masks = _masks(labels)
     if len(masks):
-        for image, detection in zip(owner.tolist(), _match(masks, color[owner].reshape(len(masks), -1)), strict=True):
+        matches = _match(masks, color[owner].reshape(len(masks), -1))
+        for number, detection in enumerate(matches):
             if detection.score >= MIN_SCORE:
-                found[image].append(detection)
+                found[int(owner[number])].append(detection)
     return [sorted(group, key=lambda d: -d.score) for group in found]
 
 
