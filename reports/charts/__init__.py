@@ -1,0 +1,1 @@
+"""Charts of the report: pure functions from tidy frames to Altair charts."""

@@ -1,0 +1,124 @@
+"""What all charts share: size, axes with powers of ten, the colour of depth.
+
+Charts fill the width of their container and are single or layered views, because only those can follow a phone's
+width. Neutral colours come from :mod:`reports.themes` by role. Titles stand in the page, where they can wrap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+HEIGHT = 320
+
+_DIGITS = "['⁰','¹','²','³','⁴','⁵','⁶','⁷','⁸','⁹']"
+_EXPONENT = "floor(log(datum.value) / LN10 + 1e-9)"
+_MANTISSA = f"datum.value / pow(10, {_EXPONENT})"
+_RAISED = (
+    f"'10' + ({_EXPONENT} < 0 ? '⁻' : '')"
+    f" + (abs({_EXPONENT}) >= 10 ? {_DIGITS}[floor(abs({_EXPONENT}) / 10)] : '') + {_DIGITS}[abs({_EXPONENT}) % 10]"
+)
+POWER_LABEL = f"({_MANTISSA} < 1.001 ? '' : format({_MANTISSA}, '.3~g') + '×') + {_RAISED}"
+"""Vega expression that writes an axis value as ``2×10¹⁵``."""
+
+
+def sized(chart: alt.Chart | alt.LayerChart, height: int = HEIGHT) -> Any:
+    """The chart, as wide as its container and ``height`` pixels high."""
+    return chart.properties(
+        width="container", height=height, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
+    )
+
+
+def depths_of(frame: pl.DataFrame) -> list[int]:
+    """The depths in a frame, ascending."""
+    return sorted(int(depth) for depth in frame["depth"].unique())
+
+
+def depth_scale(depths: Sequence[int]) -> alt.Scale:
+    """One colour per depth, in order; the same domain in every chart gives the same colours in every chart."""
+    return alt.Scale(domain=[str(depth) for depth in depths])
+
+
+def depth_colour(depths: Sequence[int], symbol: str = "stroke") -> alt.Color:
+    """Colour encoding of the column ``depth``, which has to be text (see :func:`as_text`)."""
+    legend = alt.Legend(title="Depth", symbolType=symbol, columns=min(len(depths), 6))
+    return alt.Color("depth:O", scale=depth_scale(depths), sort=None, legend=legend)
+
+
+def as_text(frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
+    """The frame with whole-number columns turned into text, as ordinal scales want them."""
+    return frame.with_columns(pl.col(column).cast(pl.String) for column in columns)
+
+
+def log_ticks(values: Iterable[float], most: int = 7) -> list[float]:
+    """Round values, 1, 2 or 5 times a power of ten, that span the given ones.
+
+    Args:
+        values: what the axis has to hold; positive.
+        most: no more ticks than this, coarser steps instead.
+    """
+    known = [value for value in values if value > 0]
+    if not known:
+        return []
+    low, high = min(known), max(known)
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for mantissas in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [m * 10.0**e for e in exponents for m in mantissas if low * 0.8 <= m * 10.0**e <= high * 1.25]
+        if len(ticks) <= most:
+            return ticks
+    step = math.ceil(len(ticks) / most)
+    return ticks[::step]
+
+
+def log_domain(values: Iterable[float], pad: float = 0.06) -> list[float]:
+    """Limits of a logarithmic axis with a little room on both sides."""
+    known = [value for value in values if value > 0]
+    low, high = math.log10(min(known)), math.log10(max(known))
+    room = max((high - low) * pad, 0.03)
+    return [10 ** (low - room), 10 ** (high + room)]
+
+
+def log_x(field: str, title: str, values: Iterable[float]) -> alt.X:
+    """A logarithmic x axis labelled with powers of ten."""
+    known = list(values)
+    axis = alt.Axis(values=log_ticks(known), labelExpr=POWER_LABEL, grid=False)
+    return alt.X(
+        f"{field}:Q", title=title, axis=axis, scale=alt.Scale(type="log", domain=log_domain(known), nice=False)
+    )
+
+
+def log_y(field: str, title: str, values: Iterable[float]) -> alt.Y:
+    """A logarithmic y axis labelled with powers of ten."""
+    known = list(values)
+    axis = alt.Axis(values=log_ticks(known), labelExpr=POWER_LABEL)
+    return alt.Y(
+        f"{field}:Q", title=title, axis=axis, scale=alt.Scale(type="log", domain=log_domain(known), nice=False)
+    )
+
+
+def linear_y(field: str, title: str, *, zero: bool = False, axis_format: str = "~g") -> alt.Y:
+    """A linear y axis that need not start at zero."""
+    return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(zero=zero), axis=alt.Axis(format=axis_format, tickCount=6))
+
+
+def linear_x(field: str, title: str, *, zero: bool = False, axis_format: str = "~g") -> alt.X:
+    """A linear x axis that need not start at zero."""
+    axis = alt.Axis(format=axis_format, grid=False, tickCount=6)
+    return alt.X(f"{field}:Q", title=title, scale=alt.Scale(zero=zero), axis=axis)
+
+
+def thin(frame: pl.DataFrame, by: Sequence[str], most: int = 150) -> pl.DataFrame:
+    """At most about ``most`` rows of every series, evenly spaced, its last row always among them.
+
+    Args:
+        frame: rows in order within each series.
+        by: columns that name a series.
+        most: rows to keep of each.
+    """
+    position, length = pl.int_range(pl.len()).over(by), pl.len().over(by)
+    stride = (length / most).ceil().cast(pl.Int64).clip(1)
+    return frame.filter(((position % stride) == 0) | (position == length - 1))

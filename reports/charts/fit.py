@@ -1,0 +1,148 @@
+"""Charts of a fit: curves with their intervals, the compute-optimal frontier, residuals, predicted against measured.
+
+All take frames, so that the statistics stay in :mod:`scaling` and the evaluation of a fit in :mod:`reports.fit_frames`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import altair as alt
+import polars as pl
+
+from reports.charts import base
+from reports.page import AnyChart
+
+LOSS = "Validation loss"
+
+
+def size_colour(groups: Sequence[str], title: str, symbol: str = "stroke") -> alt.Color:
+    """Colour of model sizes: one ordered hue per group, or a continuous one over ``params`` without groups."""
+    if not groups:
+        legend = alt.Legend(title=title, format="~s")
+        return alt.Color("params:Q", scale=alt.Scale(type="log"), legend=legend)
+    legend = alt.Legend(title=title, symbolType=symbol, columns=min(len(groups), 6 if title == "Depth" else 3))
+    return alt.Color("group:O", scale=alt.Scale(domain=list(groups)), sort=None, legend=legend)
+
+
+def fitted_curves(
+    points: pl.DataFrame, curves: pl.DataFrame, groups: Sequence[str], group_title: str, x_title: str
+) -> AnyChart:
+    """Measured points and the fitted curve of every group, with the interval for a new run as a band.
+
+    Args:
+        points: columns group, params, x, loss, used ("fitted" or "held out").
+        curves: columns group, params, x, loss, low, high; interval columns may be null.
+        groups: the model sizes in ascending order; empty colours by params.
+        group_title: what a group is, for the legend.
+        x_title: what x is, with its unit.
+    """
+    colour = size_colour(groups, group_title)
+    x = base.log_x("x", x_title, [*points["x"].to_list(), *curves["x"].to_list()])
+    y = base.linear_y("loss", LOSS)
+    band = (
+        alt.Chart(curves)
+        .mark_area(opacity=0.16)
+        .encode(x=x, y=base.linear_y("low", LOSS), y2="high:Q", color=colour, detail="group:N")
+    )
+    line = alt.Chart(curves).mark_line(strokeWidth=1.6).encode(x=x, y=y, color=colour, detail="group:N")
+    tooltip = [
+        alt.Tooltip("group:O", title=group_title),
+        alt.Tooltip("x:Q", title=x_title, format=".3s"),
+        alt.Tooltip("loss:Q", title="measured", format=".4f"),
+    ]
+    shape = alt.Shape(
+        "used:N",
+        scale=alt.Scale(domain=["fitted", "held out"], range=["circle", "diamond"]),
+        legend=alt.Legend(title="Points") if points["used"].n_unique() > 1 else None,
+    )
+    dots = alt.Chart(points).mark_point(size=34, filled=True, opacity=0.85)
+    return base.sized(alt.layer(band, line, dots.encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip)))
+
+
+def frontier(frame: pl.DataFrame, data_name: str, measured_to: float) -> AnyChart:
+    """Compute-optimal model size and amount of data against compute, both axes logarithmic.
+
+    Args:
+        frame: columns flops, quantity (params or the unit of data), value.
+        data_name: the unit of data, samples or tokens.
+        measured_to: the largest measured compute, marked by a rule.
+    """
+    colour = alt.Color(
+        "quantity:N",
+        scale=alt.Scale(domain=["params", data_name]),
+        legend=alt.Legend(title="Compute-optimal", symbolType="stroke"),
+    )
+    x = base.log_x("flops", "Training compute (FLOPs)", frame["flops"].to_list())
+    lines = (
+        alt.Chart(frame)
+        .mark_line(strokeWidth=2.2)
+        .encode(
+            x=x,
+            y=base.log_y("value", f"Params or {data_name}", frame["value"].to_list()),
+            color=colour,
+            strokeDash=alt.StrokeDash("quantity:N", legend=None, scale=alt.Scale(range=[[1, 0], [6, 3]])),
+            tooltip=["quantity:N", alt.Tooltip("flops:Q", format=".3e"), alt.Tooltip("value:Q", format=".3s")],
+        )
+    )
+    rule = alt.Chart(pl.DataFrame({"flops": [measured_to]})).mark_rule(style="reference").encode(x=x)
+    return base.sized(alt.layer(rule, lines))
+
+
+def residuals(frame: pl.DataFrame, groups: Sequence[str], group_title: str) -> AnyChart:
+    """Relative residual of every point against the fitted loss: what the law does not explain should look like noise.
+
+    Args:
+        frame: columns group, predicted, residual (measured / predicted - 1), used.
+        groups: the model sizes in ascending order; empty colours by params.
+        group_title: what a group is, for the legend.
+    """
+    zero = alt.Chart(pl.DataFrame({"residual": [0.0]})).mark_rule(style="reference").encode(y="residual:Q")
+    dots = (
+        alt.Chart(frame)
+        .mark_point(size=34, filled=True, opacity=0.85)
+        .encode(
+            x=base.linear_x("predicted", "Fitted loss"),
+            y=base.linear_y("residual", "Measured ÷ fitted − 1", axis_format="+.1~%"),
+            color=size_colour(groups, group_title, "circle"),
+            tooltip=[
+                alt.Tooltip("group:O", title=group_title),
+                alt.Tooltip("predicted:Q", format=".4f"),
+                alt.Tooltip("residual:Q", format="+.2%"),
+            ],
+        )
+    )
+    return base.sized(alt.layer(zero, dots), height=240)
+
+
+def predicted_against_measured(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
+    """Predicted against measured loss with the interval of each prediction; the diagonal is a perfect prediction.
+
+    Args:
+        frame: columns run, depth, predicted, low, high, measured, role ("in the fit" or "predicted before it ran").
+        depths: every depth of the study.
+    """
+    values = [*frame["predicted"], *frame["measured"], *frame["low"].drop_nulls(), *frame["high"].drop_nulls()]
+    room = 0.04 * (max(values) - min(values)) or 0.01
+    ends = [min(values) - room, max(values) + room]
+    scale = alt.Scale(domain=ends, nice=False, zero=False)
+    axis = alt.Axis(format="~g", tickCount=6)
+    x = alt.X("measured:Q", title="Measured validation loss", scale=scale, axis=axis)
+    y = alt.Y("predicted:Q", title="Predicted validation loss", scale=scale, axis=axis)
+    diagonal = (
+        alt.Chart(pl.DataFrame({"measured": ends, "predicted": ends})).mark_line(style="reference").encode(x=x, y=y)
+    )
+    shared = alt.Chart(base.as_text(frame, "depth")).encode(x=x, color=base.depth_colour(depths, "circle"))
+    low = alt.Y("low:Q", title="Predicted validation loss", scale=scale, axis=axis)
+    whiskers = shared.mark_rule(strokeWidth=2).encode(y=low, y2="high:Q")
+    shape = alt.Shape(
+        "role:N",
+        scale=alt.Scale(domain=["in the fit", "predicted before it ran"], range=["circle", "diamond"]),
+        legend=alt.Legend(title="Runs", columns=1),
+    )
+    numbers = [alt.Tooltip(f"{name}:Q", format=".4f") for name in ("predicted", "low", "high", "measured")]
+    size = alt.condition("datum.role == 'in the fit'", alt.value(55), alt.value(150))
+    dots = shared.mark_point(filled=True, opacity=1).encode(
+        y=y, shape=shape, size=size, tooltip=["run:N", "depth:O", "role:N", *numbers]
+    )
+    return base.sized(alt.layer(diagonal, whiskers, dots), height=380)
