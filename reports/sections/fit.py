@@ -1,0 +1,244 @@
+"""The section on the fit, shared by the study page and the page of a single fit."""
+
+from __future__ import annotations
+
+import math
+
+import polars as pl
+
+from reports import units
+from reports.charts import fit as charts
+from reports.fit_frames import FitFrames, axis_title, fit_frames, frontier_frame
+from reports.page import Block, Bullets, Cell, Code, Column, Details, Figure, Prose, Section, Table, text_cell
+from reports.study_data import StudyData
+from scaling.results import Estimate, FitResult
+
+STATUS = {
+    "converged": "The optimiser converged.",
+    "bound-hit": "A parameter stands at its limit: the data do not determine it, so read the numbers with care.",
+    "not-converged": "The optimiser did not converge: the numbers below are not a minimum and should not be used.",
+}
+
+
+def fit_section(study: StudyData) -> Section:
+    """The study's fit and its frontier, or the sentence that there is none yet."""
+    title = "The fit and its frontier"
+    if study.fit is None:
+        text = "No scaling law has been fitted yet: fit/fit.json is not there or could not be read."
+        return Section(key="fit", title=title, blocks=(Prose(text=text, tone="note"),))
+    blocks = [*law_blocks(study.fit), parameter_table(study.fit)]
+    if study.points is None:
+        blocks.append(
+            Prose(text="The points of the fit (fit/points.csv) are missing, so curves are not drawn.", tone="note")
+        )
+    else:
+        frames = fit_frames(study.fit, study.points, _heldout(study))
+        blocks += figure_blocks(study.fit, frames, "fit/points.csv and fit/fit.json")
+    blocks += frontier_blocks(study.fit, "fit/fit.json")
+    return Section(key="fit", title=title, blocks=tuple(blocks))
+
+
+def _heldout(study: StudyData) -> pl.DataFrame | None:
+    if study.outcome is None or not study.outcome.checks:
+        return None
+    checks = study.outcome.checks
+    return pl.DataFrame(
+        {
+            "params": [check.params for check in checks],
+            "data": [check.data for check in checks],
+            "loss": [check.measured for check in checks],
+            "depth": [check.depth for check in checks],
+        }
+    )
+
+
+def law_blocks(result: FitResult) -> list[Block]:
+    """What was fitted, whether it converged, and every warning as a sentence."""
+    blocks: list[Block] = [
+        Code(label=f"The law ({result.law})", text=result.formula),
+        Prose(
+            text=f"Fitted to {units.plural(result.n_points, 'point')} from "
+            f"{units.plural(result.n_clusters, 'independent unit')} by minimising {result.loss_kind}. "
+            f"{STATUS.get(result.status, f'Status: {result.status}.')}"
+            + (f" Intervals: {result.resampling}." if result.resampling else "")
+        ),
+    ]
+    return blocks + [Prose(text=notice.message, tone="warning") for notice in result.warnings]
+
+
+def parameter_table(result: FitResult) -> Table:
+    """Parameters and compute-optimal exponents with their intervals."""
+    names = ("Parameter", "Estimate", "Standard error", f"{units.percent(result.level, 0)} interval")
+    exponents = {
+        {"params_exponent": "N_opt ∝ C^a: a", "data_exponent": "D_opt ∝ C^b: b"}.get(key, key): value
+        for key, value in result.compute_optimal.items()
+    }
+    rows = [_estimate_row(name, value) for name, value in {**result.parameters, **exponents}.items()]
+    return Table(
+        title="Parameters of the law",
+        columns=tuple(Column(label=name, numeric=name != "Parameter") for name in names),
+        rows=tuple(rows),
+        note="Standard errors and intervals are from resampling; a standard error of a coefficient that spans "
+        "orders of magnitude is given as a factor.",
+    )
+
+
+def _estimate_row(name: str, estimate: Estimate) -> tuple[Cell, ...]:
+    spread = units.significant(estimate.stderr, 2)
+    if estimate.stderr_log is not None and estimate.stderr_log > 0.2:
+        spread = f"×÷ {units.significant(math.exp(min(estimate.stderr_log, 300)), 2)}"
+    return (
+        text_cell(name),
+        Cell(value=estimate.value, text=units.significant(estimate.value)),
+        Cell(value=estimate.stderr, text=spread),
+        Cell(value=f"{estimate.interval[0]!r} to {estimate.interval[1]!r}", text=units.interval(estimate.interval)),
+    )
+
+
+def figure_blocks(result: FitResult, frames: FitFrames, source: str) -> list[Block]:
+    """The fitted curves and the residuals."""
+    return [_curves_figure(result, frames, source), _residuals_figure(result, frames, source)]
+
+
+def _curves_figure(result: FitResult, frames: FitFrames, source: str) -> Figure:
+    title = axis_title(result, frames.axis)
+    heldout = " Diamonds were held out: the fit has not seen them." if "held out" in frames.points["used"] else ""
+    unit = result.provenance.data_unit
+    what = {
+        "data": f"L(N, ·): loss against {unit}"
+        + (", one curve per size" if frames.curves["group"].n_unique() > 1 else ""),
+        "params": "Loss against params",
+        "flops": "Loss against compute",
+    }[frames.axis]
+    band = f" Bands: {units.percent(result.level, 0)} prediction interval for a new run."
+    return Figure(
+        key="fit-curves",
+        title="Measured points and fitted curves",
+        subtitle=what + "." + (band if frames.curves["low"].null_count() == 0 else "") + heldout,
+        chart=charts.fitted_curves(frames.points, frames.curves, frames.groups, frames.group_title, title),
+        description=f"Measured validation losses as points and the fitted law {result.formula} as lines against {title}.",
+        source=f"Source: {source}.",
+        table=_points_table(result, frames),
+    )
+
+
+def _points_table(result: FitResult, frames: FitFrames, most: int = 80) -> Table:
+    unit = result.provenance.data_unit.capitalize()
+    names = (frames.group_title, "Params", unit, "Measured", "Fitted", "Residual", "Used")
+    if frames.group_title == "Params":
+        names = names[1:]
+    rows: list[tuple[Cell, ...]] = []
+    for row in frames.points.head(most).iter_rows(named=True):
+        cells = (
+            Cell(value=row["params"], text=units.si(row["params"])),
+            Cell(value=row["data"], text=units.si(row["data"])),
+            Cell(value=row["loss"], text=units.loss(row["loss"])),
+            Cell(value=row["predicted"], text=units.loss(row["predicted"])),
+            Cell(value=row["residual"], text=units.percent(row["residual"], 2, signed=True)),
+            text_cell(row["used"]),
+        )
+        rows.append(cells if len(names) == 6 else (text_cell(row["group"]), *cells))
+    left = len(frames.points) - len(rows)
+    note = f"{units.plural(left, 'further point')} in the source." if left else ""
+    columns = tuple(Column(label=name, numeric=name != "Used") for name in names)
+    return Table(title="Points and fitted values", columns=columns, rows=tuple(rows), note=note)
+
+
+def _residuals_figure(result: FitResult, frames: FitFrames, source: str) -> Figure:
+    fitted = frames.points.filter(pl.col("used") == "fitted")
+    worst = fitted["residual"].abs().max()
+    size = units.percent(float(worst), 2) if isinstance(worst, float) else units.NOTHING
+    return Figure(
+        key="fit-residuals",
+        title="Residuals",
+        subtitle=f"Measured over fitted loss, minus one; the largest of the fit is {size}. A pattern would mean that the "
+        "law has the wrong shape.",
+        chart=charts.residuals(frames.points, frames.groups, frames.group_title),
+        description=f"Scatter of relative residuals against fitted loss, around zero. The largest is {size}.",
+        source=f"Source: {source}.",
+    )
+
+
+def frontier_blocks(result: FitResult, source: str) -> list[Block]:
+    """The compute-optimal frontier; nothing where the law has none."""
+    frame = frontier_frame(result)
+    if frame is None:
+        return []
+    unit = result.provenance.data_unit
+    most = units.flops(result.observed["flops"][1])
+    long = frame.rename({"data": unit}).unpivot(on=["params", unit], index=["flops"], variable_name="quantity")
+    exponents = units.listing(
+        [
+            f"{name} ∝ C^{units.significant(estimate.value, 3)} {units.interval(estimate.interval, 3)}"
+            for name, estimate in zip(("params", unit), result.compute_optimal.values(), strict=False)
+        ]
+    )
+    return [
+        Figure(
+            key="fit-frontier",
+            title="Compute-optimal frontier",
+            subtitle=f"How to split a budget: {exponents}. Right of the rule at {most} FLOPs is extrapolation.",
+            chart=charts.frontier(long, unit, result.observed["flops"][1]),
+            description=f"Compute-optimal params and {unit} against training FLOPs, both axes logarithmic: {exponents}.",
+            source=f"Source: {source}, with C = {units.significant(result.provenance.flops_per, 4)} · N · D.",
+            table=_frontier_table(result, frame),
+        )
+    ]
+
+
+def _frontier_table(result: FitResult, frame: pl.DataFrame) -> Table:
+    names = ("FLOPs", "Params", result.provenance.data_unit.capitalize(), "Loss", "Range")
+    rows = tuple(
+        (
+            Cell(value=row["flops"], text=units.flops(row["flops"])),
+            Cell(value=row["params"], text=units.si(row["params"])),
+            Cell(value=row["data"], text=units.si(row["data"])),
+            Cell(value=row["loss"], text=units.loss(row["loss"])),
+            text_cell("extrapolated" if row["beyond"] else "measured"),
+        )
+        for row in frame.gather_every(4).iter_rows(named=True)
+    )
+    columns = tuple(Column(label=name, numeric=name != "Range") for name in names)
+    return Table(title="Compute-optimal choices", columns=columns, rows=rows)
+
+
+def prediction_table(result: FitResult) -> Table:
+    """The predictions of the fit with their intervals."""
+    names = ("Params", result.provenance.data_unit.capitalize(), "FLOPs", "Predicted loss", "Interval for a new run")
+    rows = tuple(
+        (
+            Cell(value=p.params, text=units.si(p.params)),
+            Cell(value=p.data, text=units.si(p.data)),
+            Cell(value=p.flops, text=units.flops(p.flops)),
+            Cell(value=p.loss, text=units.loss(p.loss)),
+            Cell(value=f"{p.interval[0]!r} to {p.interval[1]!r}", text=units.interval(p.interval, 4)),
+        )
+        for p in result.predictions
+    )
+    return Table(
+        title=f"Predictions ({units.percent(result.level, 0)} intervals)",
+        columns=tuple(Column(label=name) for name in names),
+        rows=rows,
+    )
+
+
+def fit_provenance(result: FitResult) -> Details:
+    """Where a fit came from, folded."""
+    source = result.provenance
+    facts = {
+        "sources": ", ".join(source.sources),
+        "rows": f"{source.n_rows} read, {source.n_used} used",
+        "left out": "; ".join(f"{count} because {reason}" for reason, count in source.dropped) or "nothing",
+        "columns": ", ".join(f"{ours} from {theirs}" for ours, theirs in source.columns.items()),
+        "resamples": f"{source.bootstrap}, by {source.cluster}, seed {source.seed}",
+        "unit of data": source.data_unit,
+        "C / (N D)": units.significant(source.flops_per),
+        "objective": f"{units.significant(result.objective)} ({result.loss_kind})",
+        "prx-scale": source.version,
+        "made": units.moment(source.created),
+    }
+    items = tuple(f"{name}: {value}" for name, value in facts.items() if value)
+    blocks: tuple[Block, ...] = (Bullets(items=items),)
+    if source.command:
+        blocks = (*blocks, Code(label="Command that made this fit", text=source.command))
+    return Details(summary="Provenance of the fit", blocks=blocks)
