@@ -1,0 +1,1 @@
+"""How a model is spread over devices. Knows torch and TorchTitan, and no model by name."""

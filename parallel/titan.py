@@ -1,0 +1,160 @@
+"""The one place that touches TorchTitan's private or fragile edges; every other file takes TorchTitan through it.
+
+TorchTitan 0.3.0 assumes an accelerator and a later torch than 2.13. Three things are bridged, before any other of its
+modules is imported, as they bind these names when they are:
+
+1. without an accelerator, `torchtitan.tools.utils.device_type` and `device_module` become the host's;
+2. `torch.distributed.set_timeout`, which `Trainer.train` calls after its first step, is defined over the private call
+   that torch 2.13 still has in its place;
+3. gloo has no PREMUL_SUM, which FSDP2 picks for TorchTitan's gradient factor of 1: see `sum_gradients`.
+
+Importing TorchTitan also switches Python's garbage collector to manual and turns off multi-threaded autograd.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+import torchtitan.tools.utils as _titan_utils
+from torch import nn
+from torch.distributed.distributed_c10d import _set_pg_timeout
+from torch.distributed.fsdp import FSDPModule
+
+from parallel.host import HostModule
+
+
+def _bridge() -> None:
+    if not torch.accelerator.is_available():
+        _titan_utils.device_type = "cpu"
+        _titan_utils.device_module = HostModule()  # type: ignore[assignment]
+    if not hasattr(dist, "set_timeout"):
+
+        def set_timeout(timeout: datetime.timedelta, group: dist.ProcessGroup | None = None) -> None:
+            _set_pg_timeout(timeout, group)
+
+        dist.set_timeout = set_timeout  # type: ignore[attr-defined]
+
+
+_bridge()
+
+from torchtitan.components.checkpointer import CheckpointManager  # noqa: E402
+from torchtitan.components.checkpointer.utils import canonical_fqn  # noqa: E402
+from torchtitan.components.dataloader import BaseDataLoader  # noqa: E402
+from torchtitan.components.loss import MSELoss  # noqa: E402
+from torchtitan.components.metrics import MetricsProcessor  # noqa: E402
+from torchtitan.components.optimizer import (  # noqa: E402
+    LRSchedulersContainer,
+    OptimizersContainer,
+    default_adamw,
+)
+from torchtitan.components.tokenizer import BaseTokenizer  # noqa: E402
+from torchtitan.config import TORCH_DTYPE_MAP  # noqa: E402
+from torchtitan.config.configs import (  # noqa: E402
+    CommConfig,
+    CompileConfig,
+    DebugConfig,
+    ParallelismConfig,
+    TrainingConfig,
+)
+from torchtitan.distributed import ParallelDims  # noqa: E402
+from torchtitan.distributed.activation_checkpoint import ActivationCheckpointingConfig  # noqa: E402
+from torchtitan.distributed.fsdp import disable_fsdp_gradient_division  # noqa: E402
+from torchtitan.models.common.linear import Linear  # noqa: E402
+from torchtitan.models.common.nn_modules import RMSNorm  # noqa: E402
+from torchtitan.protocols import BaseModel  # noqa: E402
+from torchtitan.protocols.model_spec import ModelSpec  # noqa: E402
+from torchtitan.protocols.module import Module, ModuleDict  # noqa: E402
+from torchtitan.trainer import Trainer  # noqa: E402
+
+__all__ = [
+    "TORCH_DTYPE_MAP",
+    "ActivationCheckpointingConfig",
+    "BaseDataLoader",
+    "BaseModel",
+    "BaseTokenizer",
+    "CheckpointManager",
+    "CommConfig",
+    "CompileConfig",
+    "DebugConfig",
+    "LRSchedulersContainer",
+    "Linear",
+    "MSELoss",
+    "MetricsProcessor",
+    "ModelSpec",
+    "Module",
+    "ModuleDict",
+    "OptimizersContainer",
+    "ParallelDims",
+    "ParallelismConfig",
+    "RMSNorm",
+    "Trainer",
+    "TrainingConfig",
+    "canonical_fqn",
+    "default_adamw",
+    "device_name",
+    "is_non_finite_loss",
+    "process_group_environment",
+    "sum_gradients",
+]
+
+
+def sum_gradients(model: nn.Module, device_type: str) -> None:
+    """Make FSDP2 add gradients up without dividing them: the loss is already divided by the global element count.
+
+    Args:
+        model: a model whose blocks went through `fully_shard`.
+        device_type: of the mesh; on a CPU the plain sum is forced, since gloo lacks PREMUL_SUM.
+    """
+    disable_fsdp_gradient_division(model)
+    if device_type != "cpu":
+        return
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_force_sum_reduction_for_comms(True)
+
+
+def is_non_finite_loss(error: RuntimeError) -> bool:
+    """Whether an error is the one that TorchTitan's `train_step` raises when the global loss is not finite.
+
+    Args:
+        error: what `train_step` raised.
+    """
+    return "Loss is not finite" in str(error)
+
+
+def device_name() -> str:
+    """The name of the device that this process trains on."""
+    return _titan_utils.device_module.get_device_name()
+
+
+@contextmanager
+def process_group_environment() -> Iterator[None]:
+    """Give a process that no launcher started the variables of a world of one; under a launcher change nothing.
+
+    A world of one meets itself at a free loopback port, so that runs side by side do not collide.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        yield
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    alone = {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    os.environ.update(alone)
+    try:
+        yield
+    finally:
+        for name in alone:
+            os.environ.pop(name, None)

@@ -1,0 +1,45 @@
+"""From noise to images along the learned velocity, with classifier-free guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Velocity = Callable[[Tensor, Tensor], Tensor]
+"""(z (B, ...), t (B,)) -> velocity (B, ...)."""
+
+
+def guided(conditional: Velocity, unconditional: Velocity, guidance: float) -> Velocity:
+    """v = v_uncond + g (v_cond - v_uncond); g = 1 is unguided.
+
+    Args:
+        conditional: velocity under the prompt.
+        unconditional: velocity under the empty condition.
+        guidance: g.
+    """
+
+    def velocity(z: Tensor, t: Tensor) -> Tensor:
+        base = unconditional(z, t)
+        return base + guidance * (conditional(z, t) - base)
+
+    return conditional if guidance == 1 else velocity
+
+
+def euler(velocity: Velocity, noise: Tensor, steps: int) -> Tensor:
+    """z <- z + (t_next - t) v(z, t) on an even grid from t = 1 to t = 0.
+
+    Args:
+        velocity: of z at t.
+        noise: (B, ...) the start, at t = 1.
+        steps: number of steps.
+
+    Returns:
+        (B, ...) at t = 0.
+    """
+    z = noise
+    grid = torch.linspace(1, 0, steps + 1, dtype=torch.float64).tolist()
+    for t, t_next in zip(grid, grid[1:], strict=False):
+        z = z + (t_next - t) * velocity(z, torch.full((len(z),), t, device=z.device))
+    return z

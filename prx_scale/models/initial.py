@@ -1,0 +1,54 @@
+"""Initial weights that do not depend on the layout: each parameter from a generator named by seed and parameter.
+
+adaLN-zero as in DiT (Peebles and Xie 2023): modulations and the output projection start at zero, so that the model
+gives exactly zero at first; other matrices are Xavier-uniform, the embedders of time and pooled text normal with
+standard deviation 0.02, biases zero, norms one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor, nn
+
+from parallel.shards import assign
+from parallel.titan import canonical_fqn
+
+
+def initialise(model: nn.Module, seed: int) -> None:
+    """Set every parameter of an MM-DiT.
+
+    Args:
+        model: on its device, sharded or not.
+        seed: of the run.
+    """
+    for name, parameter in model.named_parameters():
+        assign(parameter, initial_value(canonical_fqn(name), parameter.shape, seed))
+
+
+def initial_value(name: str, shape: torch.Size, seed: int) -> Tensor:
+    """The initial value of one parameter.
+
+    Args:
+        name: its full name in the model.
+        shape: its whole shape.
+        seed: of the run.
+
+    Returns:
+        The whole tensor, float32, on the CPU.
+    """
+    parts = name.split(".")
+    value = torch.zeros(shape)
+    if parts[-1] == "bias" or "ada" in parts or parts[:2] == ["final", "linear"]:
+        return value
+    if parts[-2] in ("q_norm", "k_norm"):
+        return value.fill_(1)
+    generator = torch.Generator().manual_seed(_key(name, seed))
+    if parts[0] in ("time_embed", "pooled_embed"):
+        return value.normal_(std=0.02, generator=generator)
+    return nn.init.xavier_uniform_(value, generator=generator)
+
+
+def _key(name: str, seed: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7], "big")

@@ -1,0 +1,283 @@
+"""MM-DiT: joint attention over image and text tokens, each stream with weights of its own (Esser et al. 2024, fig. 2).
+
+Shape suffixes: B images, L tokens of one stream, N tokens of both, D hidden, H heads, K width of a head, P values of a
+patch. Every module is a TorchTitan module built from its Config, and the blocks are in `layers`, where TorchTitan's
+activation checkpointing looks for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from parallel.titan import BaseModel, Linear, Module, ModuleDict, RMSNorm
+from prx_scale.models import sizes
+from prx_scale.models.embeddings import grid_positions, time_frequencies
+from prx_scale.models.initial import initialise
+
+EPS = 1e-6
+"""Of every layer norm and RMS norm."""
+
+
+def modulate(x_BLD: Tensor, shift_BD: Tensor, scale_BD: Tensor) -> Tensor:
+    """adaLN: LN(x) (1 + scale) + shift, with a layer norm that has no weights of its own.
+
+    Args:
+        x_BLD: tokens.
+        shift_BD: per image.
+        scale_BD: per image.
+    """
+    normed = F.layer_norm(x_BLD, x_BLD.shape[-1:], eps=EPS)
+    return torch.addcmul(shift_BD.unsqueeze(1), normed, 1 + scale_BD.unsqueeze(1))
+
+
+def _linear(inputs: int, outputs: int) -> Linear.Config:
+    return Linear.Config(in_features=inputs, out_features=outputs, bias=True)
+
+
+class Stream(Module):
+    """The weights that one stream, image or text, has in a joint block.
+
+    In the last block the text stream is `pre_only`: it gives keys and values, and nothing reads what becomes of it.
+    """
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(Module.Config):
+        ada: Linear.Config
+        q: Linear.Config
+        k: Linear.Config
+        v: Linear.Config
+        out: Linear.Config | None
+        mlp_in: Linear.Config | None
+        mlp_out: Linear.Config | None
+        qk_norm: RMSNorm.Config | None
+        head_dim: int
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        self.pre_only = config.out is None
+        self.ada = config.ada.build()
+        self.q, self.k, self.v = config.q.build(), config.k.build(), config.v.build()
+        self.q_norm = config.qk_norm.build() if config.qk_norm else None
+        self.k_norm = config.qk_norm.build() if config.qk_norm else None
+        if config.out and config.mlp_in and config.mlp_out:
+            self.out, self.mlp_in, self.mlp_out = config.out.build(), config.mlp_in.build(), config.mlp_out.build()
+
+    def modulation(self, c_BD: Tensor) -> tuple[Tensor, ...]:
+        """(shift, scale, gate, shift, scale, gate), each (B, D); only (shift, scale) where pre-only."""
+        return self.ada(c_BD).chunk(2 if self.pre_only else 6, dim=-1)
+
+    def heads(self, x_BLD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, (B, L, H, K) each; the number of heads follows from the local width."""
+        q, k, v = (layer(x_BLD).unflatten(-1, (-1, self.head_dim)) for layer in (self.q, self.k, self.v))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        return q, k, v
+
+    def advance(self, x_BLD: Tensor, attended_BLD: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
+        """The two gated residual updates that follow the attention."""
+        _, _, gate_attention, shift, scale, gate_mlp = modulation
+        x_BLD = torch.addcmul(x_BLD, gate_attention.unsqueeze(1), self.out(attended_BLD))
+        hidden = F.gelu(self.mlp_in(modulate(x_BLD, shift, scale)), approximate="tanh")
+        return torch.addcmul(x_BLD, gate_mlp.unsqueeze(1), self.mlp_out(hidden))
+
+
+class JointBlock(Module):
+    """One block: both streams attend to all tokens of both, then each goes through its own MLP."""
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(Module.Config):
+        image: Stream.Config
+        text: Stream.Config
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.image = config.image.build()
+        self.text = config.text.build()
+
+    def forward(self, image_BLD: Tensor, text_BLD: Tensor, c_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """Advance both streams.
+
+        Args:
+            image_BLD: image tokens.
+            text_BLD: text tokens.
+            c_BD: SiLU of the condition vector.
+
+        Returns:
+            Both streams; the text stream unchanged where this is the last block.
+        """
+        image_mod, text_mod = self.image.modulation(c_BD), self.text.modulation(c_BD)
+        image_heads = self.image.heads(modulate(image_BLD, *image_mod[:2]))
+        text_heads = self.text.heads(modulate(text_BLD, *text_mod[:2]))
+        q, k, v = (torch.cat(pair, dim=1).transpose(1, 2) for pair in zip(image_heads, text_heads, strict=True))
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        split = image_BLD.shape[1]
+        image_BLD = self.image.advance(image_BLD, attended[:, :split], image_mod)
+        if not self.text.pre_only:
+            text_BLD = self.text.advance(text_BLD, attended[:, split:], text_mod)
+        return image_BLD, text_BLD
+
+
+class Embedder(Module):
+    """Linear, SiLU, Linear: brings a condition to the hidden width."""
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(Module.Config):
+        first: Linear.Config
+        second: Linear.Config
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.first, self.second = config.first.build(), config.second.build()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, any) -> (B, D)."""
+        return self.second(F.silu(self.first(x)))
+
+
+class FinalLayer(Module):
+    """Modulated layer norm and the projection to patches."""
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(Module.Config):
+        ada: Linear.Config
+        linear: Linear.Config
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.ada, self.linear = config.ada.build(), config.linear.build()
+
+    def forward(self, x_BLD: Tensor, c_BD: Tensor) -> Tensor:
+        """(B, L, D) and (B, D) -> (B, L, P)."""
+        shift, scale = self.ada(c_BD).chunk(2, dim=-1)
+        return self.linear(modulate(x_BLD, shift, scale))
+
+
+class MMDiT(BaseModel):
+    """The backbone: predicts the velocity eps - x0 of a noisy image from its time and its text."""
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(BaseModel.Config):
+        shape: sizes.Shape
+        channels: int
+        patch: int
+        grid: tuple[int, int]
+        """Patches along height and width."""
+        patch_embed: Linear.Config
+        time_embed: Embedder.Config
+        pooled_embed: Embedder.Config
+        context_embed: Linear.Config
+        blocks: list[JointBlock.Config]
+        final: FinalLayer.Config
+        seed: int = 0
+        """Of the initial weights."""
+
+        def update_from_config(self, *, config: Any, **kwargs: Any) -> None:
+            """The run's seed decides the initial weights."""
+            self.seed = config.debug.seed or 0
+
+        def get_nparams_and_flops(self, model: Module, seq_len: int) -> tuple[int, int]:
+            """Parameters, and training FLOPs per image token.
+
+            Args:
+                model: built from this configuration.
+                seq_len: image tokens of one image.
+            """
+            return sum(p.numel() for p in model.parameters()), sizes.training_flops(self.shape) // seq_len
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_embed = config.patch_embed.build()
+        self.time_embed = config.time_embed.build()
+        self.pooled_embed = config.pooled_embed.build()
+        self.context_embed = config.context_embed.build()
+        self.layers = ModuleDict({str(i): block.build() for i, block in enumerate(config.blocks)})
+        self.final = config.final.build()
+        self.register_buffer("positions", torch.empty(config.shape.image_tokens, config.shape.hidden), persistent=False)
+
+    def init_states(self, *, buffer_device: torch.device | None = None) -> None:
+        """Initial weights by parameter name, the same in every layout; positions are recomputed."""
+        initialise(self, self.config.seed)
+        positions = grid_positions(*self.config.grid, self.config.shape.hidden)
+        self.positions = positions.to(buffer_device or self.positions.device)
+
+    def forward(self, z: Tensor, *, t: Tensor, context: Tensor, pooled: Tensor) -> Tensor:
+        """Predict the velocity.
+
+        Args:
+            z: (B, C, height, width) noisy images or latents.
+            t: (B,) times in [0, 1]; 0 is data, 1 is noise.
+            context: (B, L, context_dim) text token states.
+            pooled: (B, pooled_dim) pooled text states.
+
+        Returns:
+            (B, C, height, width) velocity, the estimate of eps - x0, in float32.
+        """
+        # Under mixed precision the gathered weights say in which type the products run.
+        dtype = self.patch_embed.weight.dtype
+        time = time_frequencies(t.float(), sizes.TIME_FREQUENCIES).to(dtype)
+        c_BD = F.silu(self.time_embed(time) + self.pooled_embed(pooled.to(dtype)))
+        image_BLD = self.patch_embed(self.patchify(z.to(dtype))) + self.positions.to(dtype)
+        text_BLD = self.context_embed(context.to(dtype))
+        for block in self.layers.values():
+            image_BLD, text_BLD = block(image_BLD, text_BLD, c_BD)
+        return self.unpatchify(self.final(image_BLD, c_BD)).float()
+
+    def patchify(self, z: Tensor) -> Tensor:
+        """(B, C, height, width) -> (B, L, P), row by row, a patch's values ordered (channel, row, column)."""
+        p = self.config.patch
+        return F.unfold(z, kernel_size=p, stride=p).transpose(1, 2) if p > 1 else z.flatten(2).transpose(1, 2)
+
+    def unpatchify(self, x_BLP: Tensor) -> Tensor:
+        """(B, L, P) -> (B, C, height, width); a patch's outputs are ordered (row, column, channel), as SD3's are."""
+        (rows, columns), p, channels = self.config.grid, self.config.patch, self.config.channels
+        x = x_BLP.unflatten(2, (p, p, channels)).unflatten(1, (rows, columns))
+        return x.permute(0, 5, 1, 3, 2, 4).reshape(x.shape[0], channels, rows * p, columns * p)
+
+
+def _stream(shape: sizes.Shape, *, pre_only: bool) -> Stream.Config:
+    h = shape.hidden
+    return Stream.Config(
+        ada=_linear(h, 2 * h if pre_only else 6 * h),
+        q=_linear(h, h),
+        k=_linear(h, h),
+        v=_linear(h, h),
+        out=None if pre_only else _linear(h, h),
+        mlp_in=None if pre_only else _linear(h, 4 * h),
+        mlp_out=None if pre_only else _linear(4 * h, h),
+        qk_norm=RMSNorm.Config(normalized_shape=shape.head_dim, eps=EPS) if shape.qk_norm else None,
+        head_dim=shape.head_dim,
+    )
+
+
+def mmdit_config(shape: sizes.Shape, *, channels: int, patch: int, grid: tuple[int, int]) -> MMDiT.Config:
+    """The configuration of an MM-DiT with two weight sets.
+
+    Args:
+        shape: its sizes.
+        channels: of the image or latent.
+        patch: side of a patch.
+        grid: patches along height and width; their product must be the shape's image tokens.
+    """
+    h, last = shape.hidden, shape.depth - 1
+    return MMDiT.Config(
+        shape=shape,
+        channels=channels,
+        patch=patch,
+        grid=grid,
+        patch_embed=_linear(shape.patch_dim, h),
+        time_embed=Embedder.Config(first=_linear(sizes.TIME_FREQUENCIES, h), second=_linear(h, h)),
+        pooled_embed=Embedder.Config(first=_linear(shape.pooled_dim, h), second=_linear(h, h)),
+        context_embed=_linear(shape.context_dim, h),
+        blocks=[
+            JointBlock.Config(image=_stream(shape, pre_only=False), text=_stream(shape, pre_only=i == last))
+            for i in range(shape.depth)
+        ],
+        final=FinalLayer.Config(ada=_linear(h, 2 * h), linear=_linear(h, shape.patch_dim)),
+    )

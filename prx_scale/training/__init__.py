@@ -1,0 +1,1 @@
+"""Training of one run on TorchTitan: trainer, data, validation, averaged weights, record."""
