@@ -1,0 +1,22 @@
+"""L = E + K x^-g: loss along one axis, x being parameters, data or compute.
+
+Units: L and E in the units of the loss, K in loss times x^g. All three are positive. For a sweep of one
+quantity, or for the frontier in compute. Source: Henighan et al. 2020 (arXiv 2010.14701), eq. 1.1.
+"""
+
+from __future__ import annotations
+
+from scaling.laws.additive import AdditivePowerLaw, Term
+from scaling.points import AXES
+
+_SYMBOL = {"params": "N", "data": "D", "flops": "C"}
+
+POWER_FLOOR = tuple(
+    AdditivePowerLaw(
+        name=f"power_floor:{axis}",
+        formula=f"L = E + K {_SYMBOL[axis]}^-g",
+        source="Henighan et al. 2020, arXiv 2010.14701, eq. 1.1",
+        terms=(Term(coefficient="E"), Term(coefficient="K", exponent="g", axis=axis)),
+    )
+    for axis in AXES
+)

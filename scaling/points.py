@@ -1,0 +1,121 @@
+"""Measured points: what goes into a fit, checked once so that nothing behind it has to check again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from scaling.errors import FitInputError
+
+FloatArray = npt.NDArray[np.float64]
+LabelArray = npt.NDArray[np.str_]
+
+AXES = ("params", "data", "flops")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Points:
+    """Validation losses measured at model sizes and amounts of data.
+
+    Args:
+        params: trainable parameters N, shape (n,), positive.
+        data: samples or tokens seen D, shape (n,), positive.
+        loss: validation loss L, shape (n,), positive.
+        flops: training FLOPs C, shape (n,), positive; None when they were not recorded.
+        cluster: labels of what was drawn independently, usually the run, shape (n,); None makes every
+            row its own cluster. Rows with one label are resampled together.
+        weight: how often a row counts, shape (n,), non-negative; None counts every row once.
+
+    Raises:
+        FitInputError: lengths differ, there is no row, or a value is not finite or not positive.
+    """
+
+    params: FloatArray
+    data: FloatArray
+    loss: FloatArray
+    flops: FloatArray | None = None
+    cluster: LabelArray | None = None
+    weight: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("params", "data", "loss", "flops", "weight"):
+            values = getattr(self, name)
+            if values is not None:
+                object.__setattr__(self, name, _as_vector(name, values))
+        if self.cluster is not None:
+            object.__setattr__(self, "cluster", np.asarray(self.cluster).astype(np.str_))
+        self._check_lengths()
+        if self.weight is not None and float(self.weight.sum()) <= 0:
+            raise FitInputError("weight: every weight is 0; at least one row has to count")
+
+    def _check_lengths(self) -> None:
+        n = len(self.loss)
+        if n == 0:
+            raise FitInputError("no points: a fit needs at least one row")
+        for name in ("params", "data", "flops", "cluster", "weight"):
+            values = getattr(self, name)
+            if values is not None and len(values) != n:
+                raise FitInputError(f"{name} has {len(values)} values and loss has {n}; they must match")
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.loss)
+
+    @property
+    def weights(self) -> FloatArray:
+        """Row weights, shape (n,): ones where none were given."""
+        return np.ones(self.n) if self.weight is None else self.weight
+
+    @property
+    def cluster_codes(self) -> npt.NDArray[np.intp]:
+        """Cluster number of every row, shape (n,), 0 to n_clusters - 1."""
+        if self.cluster is None:
+            return np.arange(self.n, dtype=np.intp)
+        return np.unique(self.cluster, return_inverse=True)[1].astype(np.intp)
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of independent units."""
+        return self.n if self.cluster is None else len(np.unique(self.cluster))
+
+    def compute(self, flops_per: float | None) -> FloatArray | None:
+        """Training FLOPs, shape (n,): the measured ones, else ``flops_per * params * data``, else None."""
+        if self.flops is not None:
+            return self.flops
+        return None if flops_per is None else flops_per * self.params * self.data
+
+    def take(self, index: npt.NDArray[Any]) -> Points:
+        """The rows ``index`` (numbers or a mask), in that order."""
+        picked = {
+            name: values[index]
+            for name in ("params", "data", "loss", "flops", "cluster", "weight")
+            if (values := getattr(self, name)) is not None
+        }
+        return replace(self, **picked)
+
+    def canonical(self) -> Points:
+        """The same rows in an order that depends on their values only, so that row order cannot matter."""
+        keys = [self.cluster] if self.cluster is not None else []
+        columns = [self.weights, *([self.flops] if self.flops is not None else [])]
+        order = np.lexsort([*keys, *columns, self.loss, self.data, self.params])
+        return self.take(order)
+
+
+def _as_vector(name: str, values: Any) -> FloatArray:
+    vector = np.array(values, dtype=np.float64)
+    if vector.ndim != 1:
+        raise FitInputError(f"{name} must be one column of numbers, got shape {vector.shape}")
+    lower_ok = vector >= 0 if name == "weight" else vector > 0
+    bad = np.flatnonzero(~(np.isfinite(vector) & lower_ok))
+    if len(bad):
+        kind = "non-negative" if name == "weight" else "positive"
+        raise FitInputError(
+            f"{name}[{bad[0]}] is {vector[bad[0]]}: every {name} must be a finite, {kind} number"
+            f" ({len(bad)} of {len(vector)} are not)"
+        )
+    vector.setflags(write=False)
+    return vector

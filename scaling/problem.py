@@ -1,0 +1,159 @@
+"""A fit as the solver sees it: a law, centred logarithms, weights; and the multi-start optimum of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scaling.errors import FitInputError
+from scaling.laws.base import Frame, Law
+from scaling.points import FloatArray, Points
+from scaling.solver import Solution, minimise
+
+AGREEMENT = 1e-9  # relative difference of objectives below which two starts found the same optimum
+_STARTS = 8
+_MORE_STARTS = 48
+_WARM_DELTA = 10.0  # starts are first fitted with a Huber zone that much wider, where there are fewer kinks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Everything that is fixed while parameters are searched.
+
+    Attributes:
+        law: the law.
+        x: centred logarithms of its axes, shape (axes, n).
+        y: log of the loss over its geometric mean, shape (n,).
+        w: row weights, shape (n,).
+        frame: what centring took away.
+        delta: width of the Huber zone in log loss; inf is least squares.
+    """
+
+    law: Law
+    x: FloatArray
+    y: FloatArray
+    w: FloatArray
+    frame: Frame
+    delta: float
+
+    @property
+    def tiny(self) -> float:
+        """An objective below which rows are met exactly and relative comparisons mean nothing."""
+        return 1e-20 * float(self.w.sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimum:
+    """The best of several starts.
+
+    Attributes:
+        theta: internal parameters, shape (p,).
+        objective: the sum at theta.
+        agreeing: share of starts that reached this objective within ``AGREEMENT``.
+        converged: at least two starts agree and the best one met the solver's tolerance.
+        at_bound: names of parameters that stand at a limit.
+    """
+
+    theta: FloatArray
+    objective: float
+    agreeing: float
+    converged: bool
+    at_bound: tuple[str, ...]
+
+
+def pose(law: Law, points: Points, delta: float, flops_per: float | None) -> Problem:
+    """Take logarithms and centre them.
+
+    Args:
+        law: the law to fit.
+        points: the rows.
+        delta: width of the Huber zone.
+        flops_per: k in C = k N D, for laws in compute where the points have no flops.
+
+    Raises:
+        FitInputError: too few rows, or the law needs compute and there is none.
+    """
+    n, p = int(np.count_nonzero(points.weights)), len(law.parameters)
+    if n < p:
+        raise FitInputError(
+            f"{n} point{'s' if n != 1 else ''} cannot determine the {p} parameters of '{law.name}'"
+            f" ({', '.join(law.parameters)}): give at least {p}, better {2 * p}"
+        )
+    flops = points.compute(flops_per) if "flops" in law.axes else None
+    if "flops" in law.axes and flops is None:
+        raise FitInputError(f"law '{law.name}' needs compute: give the points a flops column")
+    columns: dict[str, FloatArray | None] = {"params": points.params, "data": points.data, "flops": flops}
+    logs = np.log(np.stack([values for axis in law.axes if (values := columns[axis]) is not None]))
+    for axis, row in zip(law.axes, logs, strict=True):
+        if float(np.ptp(row)) == 0.0:
+            raise FitInputError(
+                f"every point has {axis} = {np.exp(row[0]):.6g}: '{law.name}' needs points at several {axis};"
+                " with one, fit a power_floor law along another axis"
+            )
+    y, w = np.log(points.loss), points.weights
+    centre, log_scale = np.average(logs, axis=1, weights=w), float(np.average(y, weights=w))
+    frame = Frame(centre=centre, log_scale=log_scale)
+    return Problem(law=law, x=logs - centre[:, None], y=y - log_scale, w=w, frame=frame, delta=delta)
+
+
+def solve(problem: Problem) -> Optimum:
+    """Best optimum over the starts of the law; more starts are tried until two agree."""
+    optimum = _search(problem, _STARTS)
+    return optimum if optimum.converged else _search(problem, _MORE_STARTS)
+
+
+def resolve(problem: Problem, theta: FloatArray, y: FloatArray, w: FloatArray) -> Solution:
+    """Fit resamples, from the optimum of all points and again from fresh starts where that fails.
+
+    Args:
+        problem: the problem of all points.
+        theta: its optimum, shape (p,).
+        y: log scaled loss of every resample, shape (b, n) or (n,).
+        w: row weights of every resample, shape (b, n).
+
+    Returns:
+        One solution per resample, to 1e-10 relative in the objective.
+    """
+    law, x, delta = problem.law, problem.x, problem.delta
+    b = len(w)
+    y = np.broadcast_to(y, (b, x.shape[1]))
+    found = minimise(law, np.repeat(theta[None], b, axis=0), x, y, w, delta=delta, tolerance=1e-10)
+    for i in np.flatnonzero(~found.converged):
+        starts = law.starts(x, y[i], w[i], _STARTS)
+        again = _polish(problem, starts, y[i], w[i])
+        best = int(np.argmin(again.objective))
+        if again.objective[best] < found.objective[i] or again.converged[best]:
+            found.theta[i], found.objective[i] = again.theta[best], again.objective[best]
+            found.converged[i] = again.converged[best]
+    return found
+
+
+def _polish(problem: Problem, starts: FloatArray, y: FloatArray, w: FloatArray) -> Solution:
+    wide = minimise(
+        problem.law, starts, problem.x, y, w, delta=_WARM_DELTA * problem.delta, tolerance=1e-4, max_iterations=40
+    )
+    return minimise(problem.law, wide.theta, problem.x, y, w, delta=problem.delta)
+
+
+def _search(problem: Problem, count: int) -> Optimum:
+    starts = problem.law.starts(problem.x, problem.y, problem.w, count)
+    found = _polish(problem, starts, problem.y, problem.w)
+    best = int(np.argmin(found.objective))
+    value = float(found.objective[best])
+    agree = found.objective - value <= AGREEMENT * value + problem.tiny
+    theta = found.theta[best]
+    low, high = problem.law.bounds
+    at_bound = tuple(
+        name
+        for name, t, lo, hi in zip(problem.law.parameters, theta, low, high, strict=True)
+        if t <= lo + 1e-9 or t >= hi - 1e-9
+    )
+    settled = bool(found.converged[best]) or value <= problem.tiny
+    return Optimum(
+        theta=theta,
+        objective=value,
+        agreeing=float(agree.mean()),
+        converged=settled and int(agree.sum()) >= 2,
+        at_bound=at_bound,
+    )

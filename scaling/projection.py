@@ -1,0 +1,81 @@
+"""Starting points by variable projection: only exponents are searched, coefficients follow linearly.
+
+For fixed exponents a sum of power terms is linear in its coefficients, so a non-negative least-squares
+problem gives them exactly (Golub and Pereyra 1973). Rows are divided by the loss, which makes the squared
+error a first-order stand-in for the squared error of log loss.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import cast
+
+import numpy as np
+
+from scaling.points import FloatArray
+
+# 0.01 to 2.5 holds every exponent that has been published for a loss, with room on both sides.
+GRID = np.geomspace(0.01, 2.5, 18)
+
+
+def nonnegative_least_squares(gram: FloatArray, moment: FloatArray) -> FloatArray:
+    """Minimise ``c' G c / 2 - m' c`` over c >= 0 for a batch of small problems.
+
+    Every subset of columns is solved and the best feasible one is kept: exact, and for the two to four
+    columns of a law quicker than an active-set loop per problem.
+
+    Args:
+        gram: G, shape (batch, k, k), positive semi-definite.
+        moment: m, shape (batch, k).
+
+    Returns:
+        c, shape (batch, k).
+    """
+    batch, k = moment.shape
+    best, best_value = np.zeros((batch, k)), np.zeros(batch)
+    scale = np.sqrt(np.maximum(np.einsum("bii->bi", gram), 1e-300))
+    unit = gram / (scale[:, :, None] * scale[:, None, :]) + 1e-12 * np.eye(k)
+    target = moment / scale
+    for size in range(1, k + 1):
+        for subset in itertools.combinations(range(k), size):
+            pick = np.array(subset)
+            block: FloatArray = unit[:, pick[:, None], pick]
+            solved = cast(FloatArray, np.linalg.solve(block, target[:, pick, None]))[..., 0]
+            value = -0.5 * np.sum(solved * target[:, pick], axis=1)
+            better = np.all(solved >= 0, axis=1) & (value < best_value)
+            candidate = np.zeros((batch, k))
+            candidate[:, pick] = solved
+            best[better] = candidate[better]
+            best_value[better] = value[better]
+    return best / scale
+
+
+def best_cells(
+    x: FloatArray, y: FloatArray, w: FloatArray, *, floor: bool, count: int
+) -> tuple[FloatArray, FloatArray]:
+    """The cells of an exponent grid that fit best in absolute log residual.
+
+    Args:
+        x: centred log of the axis of every power term, shape (terms, n).
+        y: log of the scaled loss, shape (n,).
+        w: row weights, shape (n,).
+        floor: whether the law has a constant term; its coefficient is then the first column.
+        count: number of cells wanted.
+
+    Returns:
+        Exponents (count, terms) and coefficients (count, terms + floor), best first.
+    """
+    grids = np.meshgrid(*([GRID] * len(x)), indexing="ij")
+    exponents = np.stack([g.ravel() for g in grids], axis=1)
+    tables = np.exp(-GRID[None, :, None] * x[:, None, :] - y)  # term, grid value, row; divided by the loss
+    index = np.stack([g.ravel() for g in np.meshgrid(*([np.arange(len(GRID))] * len(x)), indexing="ij")], axis=1)
+    columns = [tables[t, index[:, t]] for t in range(len(x))]
+    if floor:
+        columns.insert(0, np.broadcast_to(np.exp(-y), columns[0].shape))
+    design = np.stack(columns, axis=1)  # cell, column, row
+    weighted = design * w
+    coefficients = nonnegative_least_squares(weighted @ design.transpose(0, 2, 1), weighted.sum(axis=2))
+    fitted = np.einsum("ckn,ck->cn", design, coefficients)
+    error = np.sum(w * np.abs(np.log(np.maximum(fitted, 1e-300))), axis=1)
+    order = np.argsort(error, kind="stable")[:count]
+    return exponents[order], coefficients[order]
