@@ -1,0 +1,144 @@
+"""Resampling: which rows count how often in every resample, chosen by what the design can bear.
+
+Three schemes, all of whole clusters (runs), because checkpoints of one run are not independent:
+
+* ``clusters``: clusters are drawn with replacement (Efron). The default.
+* ``clusters-within-size``: with few model sizes, drawing runs freely leaves resamples with one or two
+  sizes, in which a law of N means nothing. Runs are then drawn within their size, so that every size
+  stays. Of m runs m - 1 are drawn and weighted m / (m - 1), without which m = 2 would show half the
+  variance (Rao and Wu 1988).
+* ``wild``: where some size has a single run there is nothing to draw within it. The design is kept and
+  the residuals of every cluster are multiplied by one six-point weight (Webb 2023), scaled for the
+  degrees of freedom (CR1, Cameron and Miller 2015).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from scaling.points import FloatArray, Points
+from scaling.problem import Optimum, Problem, resolve
+
+MIN_DISTINCT = 3  # a floor, a coefficient and an exponent need three places on an axis
+_MAX_LOST = 0.05  # share of resamples without three places above which free resampling is given up
+_SAME_SIZE = 0.01  # sizes closer than this (relative) are one place
+_WEBB = np.sqrt([1.5, 1.0, 0.5])
+
+IntArray = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """Parameters of every resample that could be fitted.
+
+    Attributes:
+        theta: internal parameters, shape (b, p).
+        scheme: "clusters", "clusters-within-size", "wild" or "none".
+        requested: resamples asked for.
+        degenerate: resamples left out for having fewer than three places on an axis.
+        unconverged: resamples kept although their fit did not meet the tolerance.
+    """
+
+    theta: FloatArray
+    scheme: str
+    requested: int
+    degenerate: int
+    unconverged: int
+
+
+def places(values: FloatArray) -> IntArray:
+    """Number of the distinct place of every value, shape (n,): values within 1 % share one."""
+    order = np.argsort(values, kind="stable")
+    steps = np.diff(np.log(values[order])) > _SAME_SIZE
+    numbers = np.empty(len(values), dtype=np.intp)
+    numbers[order] = np.concatenate([[0], np.cumsum(steps)])
+    return numbers
+
+
+def resample(problem: Problem, points: Points, optimum: Optimum, *, count: int, seed: int) -> Draws:
+    """Fit ``count`` resamples of the clusters.
+
+    Args:
+        problem: the posed fit.
+        points: the rows it was posed from, in the same order.
+        optimum: the fit of all rows.
+        count: how many; 0 gives no draws.
+        seed: seed of the generator.
+
+    Returns:
+        Draws of the internal parameters.
+    """
+    p = len(problem.law.parameters)
+    if count == 0:
+        return Draws(theta=np.empty((0, p)), scheme="none", requested=0, degenerate=0, unconverged=0)
+    rng = np.random.default_rng(seed)
+    codes, n_clusters = points.cluster_codes, points.n_clusters
+    axes = [places(np.exp(row)) for row in problem.x]
+    counts = rng.multinomial(n_clusters, np.full(n_clusters, 1.0 / n_clusters), size=count)
+    w = counts[:, codes] * problem.w
+    usable = np.all([_distinct(w, place) >= MIN_DISTINCT for place in axes], axis=0)
+    scheme, y = "clusters", problem.y
+    if usable.mean() < 1.0 - _MAX_LOST:
+        size = _size_of_cluster(points, codes, n_clusters)
+        usable = np.ones(count, dtype=bool)
+        if size is None or int(np.bincount(size).min()) < 2:
+            scheme = "wild"
+            y, w = _wild(problem, optimum, codes, n_clusters, count, rng)
+        else:
+            scheme = "clusters-within-size"
+            w = _within_size(size, count, rng)[:, codes] * problem.w
+    w, y = w[usable], y if y.ndim == 1 else y[usable]
+    found = resolve(problem, optimum.theta, y, w)
+    return Draws(
+        theta=found.theta,
+        scheme=scheme,
+        requested=count,
+        degenerate=int(count - usable.sum()),
+        unconverged=int((~found.converged).sum()),
+    )
+
+
+def _distinct(w: FloatArray, place: IntArray) -> IntArray:
+    """How many places keep a positive weight, shape (b,)."""
+    present = np.zeros((len(w), int(place.max()) + 1), dtype=bool)
+    for number in range(present.shape[1]):
+        present[:, number] = (w[:, place == number] > 0).any(axis=1)
+    return present.sum(axis=1)
+
+
+def _size_of_cluster(points: Points, codes: IntArray, n_clusters: int) -> IntArray | None:
+    """Place on the params axis of every cluster; None when a cluster spans several sizes."""
+    size = places(points.params)
+    first = np.zeros(n_clusters, dtype=np.intp)
+    first[codes[::-1]] = size[::-1]
+    return first if bool(np.all(first[codes] == size)) else None
+
+
+def _within_size(size: IntArray, resamples: int, rng: np.random.Generator) -> FloatArray:
+    """Weights of every cluster, shape (resamples, n_clusters), that keep every size; see the module."""
+    counts = np.zeros((resamples, len(size)))
+    for number in range(int(size.max()) + 1):
+        members = np.flatnonzero(size == number)
+        m = len(members)
+        drawn = rng.multinomial(m - 1, np.full(m, 1.0 / m), size=resamples)
+        counts[:, members] = drawn * (m / (m - 1))
+    return counts
+
+
+def _wild(
+    problem: Problem,
+    optimum: Optimum,
+    codes: IntArray,
+    n_clusters: int,
+    resamples: int,
+    rng: np.random.Generator,
+) -> tuple[FloatArray, FloatArray]:
+    n, p = len(problem.y), len(optimum.theta)
+    fitted = problem.law.log_loss(optimum.theta[None], problem.x)[0]
+    freedom = (n - 1) / max(n - p, 1) * n_clusters / max(n_clusters - 1, 1)
+    flips = rng.choice(np.concatenate([-_WEBB, _WEBB]), size=(resamples, n_clusters))
+    y = fitted + flips[:, codes] * (problem.y - fitted) * np.sqrt(freedom)
+    return y, np.broadcast_to(problem.w, y.shape)

@@ -1,0 +1,305 @@
+"""What a fit returns: estimates, predictions, warnings and where they came from, with a JSON form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from scaling.errors import FitInputError
+from scaling.laws import get_law
+from scaling.points import FloatArray
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number with its uncertainty.
+
+    Attributes:
+        value: the estimate on all points.
+        stderr: standard deviation over resamples; nan without resamples.
+        interval: percentile interval at the result's level.
+        stderr_log: standard deviation of the logarithm, for coefficients whose own one explodes.
+    """
+
+    value: float
+    stderr: float
+    interval: tuple[float, float]
+    stderr_log: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The loss that a new run should reach, with a prediction interval (not a confidence interval).
+
+    Attributes:
+        params: trainable parameters N.
+        data: samples or tokens D.
+        flops: training FLOPs; None where the points do not say how much a sample costs.
+        loss: predicted loss.
+        interval: where a new run falls with the result's level.
+    """
+
+    params: float
+    data: float
+    flops: float | None
+    loss: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """A warning: a code for programs and a sentence that a person can act on."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where a fit came from, enough to repeat it.
+
+    Attributes:
+        sources: files or study directories.
+        n_rows: rows read.
+        n_used: rows fitted.
+        dropped: (reason, count) of the rows left out.
+        columns: our column to the source's column.
+        bootstrap: number of resamples.
+        seed: seed of the resamples.
+        cluster: what was resampled together ("row" or a column).
+        data_unit: "samples" or "tokens".
+        flops_per: k in C = k N D; None when compute is unknown.
+        version: version of the package.
+        created: ISO 8601 time.
+        command: the command line.
+    """
+
+    sources: tuple[str, ...] = ()
+    n_rows: int = 0
+    n_used: int = 0
+    dropped: tuple[tuple[str, int], ...] = ()
+    columns: dict[str, str] = field(default_factory=dict[str, str])
+    bootstrap: int = 0
+    seed: int = 0
+    cluster: str = "row"
+    data_unit: str = "samples"
+    flops_per: float | None = None
+    version: str = ""
+    created: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """A fitted law.
+
+    Attributes:
+        law: name in the registry.
+        formula: plain text.
+        status: "converged", "bound-hit" (a parameter stands at its limit) or "not-converged".
+        n_points: rows fitted.
+        n_clusters: independent units among them.
+        objective: sum of the loss below at the estimate.
+        loss_kind: what was minimised, in words.
+        level: level of every interval.
+        parameters: natural parameters by name.
+        compute_optimal: "params_exponent" and "data_exponent"; empty where the law has no trade-off.
+        predictions: for the runs that were asked for.
+        warnings: what a reader has to know before trusting the numbers.
+        provenance: where the points came from.
+        resampling: how the draws were made, in words.
+        observed: (least, greatest) of "params", "data", "flops" among the points.
+        draws: natural parameters of every resample, shape (bootstrap, p).
+        residuals: log L - log Lhat of every row, inflated by sqrt(n / (n - p)), shape (n,).
+    """
+
+    law: str
+    formula: str
+    status: str
+    n_points: int
+    n_clusters: int
+    objective: float
+    loss_kind: str
+    level: float
+    parameters: dict[str, Estimate]
+    compute_optimal: dict[str, Estimate]
+    predictions: tuple[Prediction, ...]
+    warnings: tuple[Notice, ...]
+    provenance: Provenance
+    resampling: str
+    observed: dict[str, tuple[float, float]]
+    draws: FloatArray = field(repr=False, compare=False)
+    residuals: FloatArray = field(repr=False, compare=False)
+
+    @property
+    def values(self) -> FloatArray:
+        """Natural parameters in the law's order, shape (p,)."""
+        return np.array([estimate.value for estimate in self.parameters.values()])
+
+    def predict(self, params: npt.ArrayLike, data: npt.ArrayLike) -> FloatArray:
+        """Predicted loss.
+
+        Args:
+            params: N, a number or array.
+            data: D in the unit of the points, of a shape that broadcasts with ``params``.
+
+        Returns:
+            Loss, of the broadcast shape.
+        """
+        x, shape = self._axes(params, data)
+        return get_law(self.law).predict(self.values[None], x)[0].reshape(shape)
+
+    def predict_interval(
+        self, params: npt.ArrayLike, data: npt.ArrayLike, level: float | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Prediction interval of a new run: parameter draws plus a resampled, inflated residual.
+
+        Args:
+            params: N, a number or array.
+            data: D in the unit of the points, of a shape that broadcasts with ``params``.
+            level: share of new runs inside; the result's own level by default.
+
+        Returns:
+            Lower and upper loss, each of the broadcast shape; nan without resamples.
+        """
+        x, shape = self._axes(params, data)
+        if not len(self.draws):
+            return np.full(shape, np.nan), np.full(shape, np.nan)
+        loss = get_law(self.law).predict(self.draws, x)
+        rng = np.random.default_rng([self.provenance.seed, 1])
+        loss = loss * np.exp(rng.choice(self.residuals, size=loss.shape))
+        low, high = np.quantile(loss, interval_bounds(self.level if level is None else level), axis=0)
+        return low.reshape(shape), high.reshape(shape)
+
+    def frontier(self, flops: npt.ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Compute-optimal params, data and loss at budgets C, each of the shape of ``flops``.
+
+        Raises:
+            FitInputError: the law has no trade-off, or the points do not say what a sample costs.
+        """
+        budgets = np.asarray(flops, dtype=np.float64)
+        if self.provenance.flops_per is None:
+            raise FitInputError("the frontier needs compute: give the points a flops column")
+        best = get_law(self.law).frontier(self.values[None], budgets.ravel(), self.provenance.flops_per)
+        if best is None:
+            raise FitInputError(f"law '{self.law}' has no trade-off between params and data")
+        params, data, loss = (part[0].reshape(budgets.shape) for part in best)
+        return params, data, loss
+
+    def _axes(self, params: npt.ArrayLike, data: npt.ArrayLike) -> tuple[FloatArray, tuple[int, ...]]:
+        n, d = np.broadcast_arrays(np.asarray(params, dtype=np.float64), np.asarray(data, dtype=np.float64))
+        columns: dict[str, FloatArray] = {"params": n, "data": d}
+        if "flops" in get_law(self.law).axes:
+            if self.provenance.flops_per is None:
+                raise FitInputError("this law predicts from compute: give the points a flops column")
+            columns["flops"] = self.provenance.flops_per * n * d
+        return np.log(np.stack([columns[axis].ravel() for axis in get_law(self.law).axes])), n.shape
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as JSON types; nan and infinity become null."""
+        plain = asdict(self)
+        plain["draws"], plain["residuals"] = self.draws.tolist(), self.residuals.tolist()
+        return {"schema": SCHEMA, **_jsonable(plain)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> FitResult:
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            FitInputError: the document is of another schema or lacks a key.
+        """
+        if document.get("schema") != SCHEMA:
+            raise FitInputError(f"fit file has schema {document.get('schema')!r}; this version reads {SCHEMA}")
+        try:
+            return _parse(document)
+        except KeyError as missing:
+            raise FitInputError(f"fit file lacks the key {missing}") from missing
+
+
+def interval_bounds(level: float) -> tuple[float, float]:
+    """Lower and upper quantile of a central interval."""
+    return 0.5 - 0.5 * level, 0.5 + 0.5 * level
+
+
+def estimate(value: float, draws: FloatArray, level: float, *, log: bool = False) -> Estimate:
+    """An estimate with percentile interval and standard error from its draws, shape (b,); b may be 0."""
+    if not len(draws):
+        return Estimate(value=float(value), stderr=float("nan"), interval=(float("nan"), float("nan")))
+    low, high = np.quantile(draws, interval_bounds(level))
+    spread = float(np.std(np.log(draws))) if log else None
+    return Estimate(
+        value=float(value), stderr=float(np.std(draws)), interval=(float(low), float(high)), stderr_log=spread
+    )
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(inner) for key, inner in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(inner) for inner in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _pair(value: Sequence[Any]) -> tuple[float, float]:
+    return _number(value[0]), _number(value[1])
+
+
+def _estimates(table: Mapping[str, Any]) -> dict[str, Estimate]:
+    return {
+        name: Estimate(
+            value=_number(row["value"]),
+            stderr=_number(row["stderr"]),
+            interval=_pair(row["interval"]),
+            stderr_log=row.get("stderr_log"),
+        )
+        for name, row in table.items()
+    }
+
+
+def _prediction(row: Mapping[str, Any]) -> Prediction:
+    flops = row["flops"]
+    return Prediction(
+        params=float(row["params"]),
+        data=float(row["data"]),
+        flops=None if flops is None else float(flops),
+        loss=_number(row["loss"]),
+        interval=_pair(row["interval"]),
+    )
+
+
+def _parse(document: Mapping[str, Any]) -> FitResult:
+    provenance = dict(document["provenance"])
+    provenance["sources"] = tuple(provenance["sources"])
+    provenance["dropped"] = tuple((reason, int(count)) for reason, count in provenance["dropped"])
+    parameters = _estimates(document["parameters"])
+    return FitResult(
+        law=document["law"],
+        formula=document["formula"],
+        status=document["status"],
+        n_points=document["n_points"],
+        n_clusters=document["n_clusters"],
+        objective=_number(document["objective"]),
+        loss_kind=document["loss_kind"],
+        level=document["level"],
+        parameters=parameters,
+        compute_optimal=_estimates(document["compute_optimal"]),
+        predictions=tuple(_prediction(row) for row in document["predictions"]),
+        warnings=tuple(Notice(**row) for row in document["warnings"]),
+        provenance=Provenance(**provenance),
+        resampling=document["resampling"],
+        observed={axis: _pair(pair) for axis, pair in document["observed"].items()},
+        draws=np.array(document["draws"], dtype=np.float64).reshape(-1, len(parameters)),
+        residuals=np.array(document["residuals"], dtype=np.float64),
+    )
