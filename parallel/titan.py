@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 import torchtitan.tools.utils as _titan_utils
 from torch import nn
+from torch.distributed.checkpoint.stateful import Stateful
 from torch.distributed.distributed_c10d import _set_pg_timeout
 from torch.distributed.fsdp import FSDPModule
 
@@ -43,7 +44,7 @@ def _bridge() -> None:
 
 _bridge()
 
-from torchtitan.components.checkpointer import CheckpointManager  # noqa: E402
+from torchtitan.components.checkpointer import BaseCheckpointManager, CheckpointManager  # noqa: E402
 from torchtitan.components.checkpointer.utils import canonical_fqn  # noqa: E402
 from torchtitan.components.dataloader import BaseDataLoader  # noqa: E402
 from torchtitan.components.loss import MSELoss  # noqa: E402
@@ -95,10 +96,12 @@ __all__ = [
     "RMSNorm",
     "Trainer",
     "TrainingConfig",
+    "add_checkpoint_state",
     "canonical_fqn",
     "default_adamw",
     "device_name",
     "is_non_finite_loss",
+    "latest_step",
     "process_group_environment",
     "sum_gradients",
 ]
@@ -126,6 +129,28 @@ def is_non_finite_loss(error: RuntimeError) -> bool:
         error: what `train_step` raised.
     """
     return "Loss is not finite" in str(error)
+
+
+def add_checkpoint_state(checkpointer: BaseCheckpointManager, name: str, state: Stateful) -> None:
+    """Save and restore one more state with the trainer's own.
+
+    Args:
+        checkpointer: of the trainer, with checkpoints on.
+        name: the state's key in the checkpoint.
+        state: gives its tensors, into which a checkpoint is read in place.
+    """
+    assert isinstance(checkpointer, CheckpointManager)
+    checkpointer.states[name] = state
+
+
+def latest_step(checkpointer: BaseCheckpointManager) -> int:
+    """The step of the newest complete checkpoint, from which training will go on; 0 where there is none.
+
+    Args:
+        checkpointer: of the trainer, with checkpoints on.
+    """
+    assert isinstance(checkpointer, CheckpointManager)
+    return max(checkpointer._find_load_step(), 0)
 
 
 def device_name() -> str:

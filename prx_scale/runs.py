@@ -125,7 +125,7 @@ class RunInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRow:
-    """One logged training step; `loss` is the mean over the steps since the row before."""
+    """One logged training step; `loss` is that of the step's batch."""
 
     step: int
     samples: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -40,6 +41,6 @@ def euler(velocity: Velocity, noise: Tensor, steps: int) -> Tensor:
     """
     z = noise
     grid = torch.linspace(1, 0, steps + 1, dtype=torch.float64).tolist()
-    for t, t_next in zip(grid, grid[1:], strict=False):
+    for t, t_next in itertools.pairwise(grid):
         z = z + (t_next - t) * velocity(z, torch.full((len(z),), t, device=z.device))
     return z

@@ -23,6 +23,12 @@ def decay_at(step: int, decay: float) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
+@torch.no_grad()
+def _copy(targets: list[Tensor], values: list[Tensor]) -> None:
+    for target, value in zip(targets, values, strict=True):
+        target.copy_(value)
+
+
 class AveragedWeights:
     """EMA of a model's parameters: e <- d e + (1 - d) w after each optimiser step."""
 
@@ -45,18 +51,20 @@ class AveragedWeights:
             step: from 1.
         """
         averages, weights = self._pairs()
-        torch._foreach_lerp_(averages, weights, 1 - decay_at(step, self.decay))
+        keep = 1 - decay_at(step, self.decay)
+        for average, weight in zip(averages, weights, strict=True):
+            average.lerp_(weight, keep)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """While it lasts, the model has the averaged weights."""
         averages, weights = self._pairs()
         raw = [weight.clone() for weight in weights]
-        torch._foreach_copy_(weights, averages)
+        _copy(weights, averages)
         try:
             yield
         finally:
-            torch._foreach_copy_(weights, raw)
+            _copy(weights, raw)
 
     def state_dict(self) -> dict[str, Any]:
         """The averages by parameter name."""

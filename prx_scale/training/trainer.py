@@ -1,0 +1,128 @@
+"""The TorchTitan Trainer of a diffusion backbone: rectified flow, averaged weights, validation per noise level."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from parallel.titan import Trainer, add_checkpoint_state, is_non_finite_loss
+from prx_scale.config import RunConfig
+from prx_scale.diffusion.paths import interpolate, velocity
+from prx_scale.training.ema import AveragedWeights
+from prx_scale.training.recording import Recorder, RecordingMetrics
+from prx_scale.training.validation import Validator
+
+
+class NonFiniteLoss(Exception):
+    """The training loss became infinite or not a number."""
+
+    def __init__(self, step: int, last_good_step: int) -> None:
+        super().__init__(f"the training loss was not finite at step {step}; the last good step is {last_good_step}")
+        self.last_good_step = last_good_step
+
+
+class DiffusionTrainer(Trainer):
+    """Trains one run.
+
+    Everything random comes with the batch, named by sample index, so the loss curve does not depend on how the batch
+    is spread over processes, and a resumed run repeats the uninterrupted one.
+    """
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(Trainer.Config):
+        run: RunConfig
+
+    def __init__(self, config: Config, recorder: Recorder) -> None:
+        super().__init__(config)
+        self.run = config.run
+        self.recorder = recorder
+        assert isinstance(self.metrics_processor, RecordingMetrics)
+        self.metrics_processor.recorder = recorder
+        self.ema = AveragedWeights(self.model_parts[0], self.run.training.ema_decay)
+        add_checkpoint_state(self.checkpointer, "ema", self.ema)
+        dims = self.parallel_dims
+        mesh = dims.get_mesh("batch") if dims.dp_enabled else None
+        self.level_validator = Validator(
+            self.run,
+            device=self.device,
+            rank=mesh.get_local_rank() if mesh else 0,
+            world=mesh.size() if mesh else 1,
+        )
+        self.stop_signal: int | None = None
+        self.stopped = False
+
+    def batch_generator(self, data_iterable: Iterable[Any]) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+        """Batches, counted in image tokens."""
+        batches = iter(data_iterable)
+        while True:
+            start = time.perf_counter()
+            inputs, x0 = next(batches)
+            self.metrics_processor.ntokens_since_last_log += len(x0) * self.config.training.seq_len
+            self.metrics_processor.data_loading_times.append(time.perf_counter() - start)
+            yield inputs, x0
+
+    def post_dataloading_process(
+        self, input_dict: dict[str, Tensor], labels: Tensor
+    ) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """From data, noise and time to the network's input z_t and its target eps - x0."""
+        x0, noise, t = labels, input_dict["noise"], input_dict["t"]
+        self.ntokens_seen += len(x0) * self.config.training.seq_len
+        conditions = {"t": t, "context": input_dict["context"], "pooled": input_dict["pooled"]}
+        return interpolate(x0, noise, t), velocity(x0, noise), conditions
+
+    def train_step(self, data_iterator: Iterator[tuple[dict[str, Tensor], Tensor]]) -> None:
+        """TorchTitan's step, then the average of the weights and, where due, validation.
+
+        Validation comes before TorchTitan's checkpoint of the same step: whatever a checkpoint holds is recorded.
+
+        Raises:
+            NonFiniteLoss: the loss over all processes is not finite.
+        """
+        try:
+            super().train_step(data_iterator)
+        except RuntimeError as error:
+            if is_non_finite_loss(error):
+                raise NonFiniteLoss(self.step, self.recorder.last_good_step) from error
+            raise
+        model = self.model_parts[0]
+        self.ema.update(self.step)
+        if self.step % self.run.validation.every == 0 or self.step == self.run.training.steps:
+            raw = self.level_validator.losses(model)
+            with self.ema.in_place():
+                averaged = self.level_validator.losses(model)
+            self.recorder.validation(self.step, {"raw": raw, "ema": averaged})
+            self.metrics_processor.log_validation(averaged.loss, self.step)
+
+    def should_continue_training(self) -> bool:
+        """Not after the last step, nor after a signal that asked to stop; then the state is saved first."""
+        if not super().should_continue_training():
+            return False
+        if self.step and self._stop_agreed():
+            self.checkpointer.save(self.step, last_step=True)
+            self.stopped = True
+        return not self.stopped
+
+    def _stop_agreed(self) -> bool:
+        """Whether any process was asked to stop: all must leave at the same step, as saving is collective."""
+        if self.parallel_dims.world_size == 1:
+            return self.stop_signal is not None
+        flag = torch.tensor(float(self.stop_signal is not None), device=self.device)
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        return bool(flag.item())
+
+    def stop_on_signals(self) -> None:
+        """From now on SIGINT and SIGTERM end training after the step that is under way."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            self.stop_signal = number
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, ask)
