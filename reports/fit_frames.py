@@ -109,8 +109,8 @@ def _curves(result: FitResult, rows: pl.DataFrame, axis: Axis) -> pl.DataFrame:
 
 def _curve(result: FitResult, rows: pl.DataFrame, axis: Axis, group: str, params: float) -> pl.DataFrame:
     """One fitted curve over the range of x that all points span."""
-    known = rows["x"].to_numpy()
-    grid = np.geomspace(known.min(), known.max(), CURVE_POINTS)
+    known: FloatArray = rows["x"].to_numpy()
+    grid: FloatArray = np.geomspace(float(known.min()), float(known.max()), CURVE_POINTS, dtype=np.float64)
     n, d = np.full_like(grid, params), grid
     if axis == "params":
         n, d = grid, np.ones_like(grid)

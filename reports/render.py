@@ -10,10 +10,11 @@ from __future__ import annotations
 import base64
 import json
 import math
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -39,7 +40,7 @@ from reports.themes import themes
 @cache
 def vega_bundle() -> str:
     """Vega, Vega-Lite and vegaEmbed as one script (0.9 MB), safe to stand between script tags."""
-    script: str = vl_convert.javascript_bundle()
+    script = cast(str, cast(Any, vl_convert).javascript_bundle())
     return script.replace("</script", "<\\/script")
 
 
@@ -119,13 +120,11 @@ def finite(data: Any) -> Any:
     return _map(data, finite)
 
 
-def _map(data: Any, function: Any) -> Any:
+def _map(data: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(data, dict):
-        items: dict[Any, Any] = data
-        return {key: function(value) for key, value in items.items()}
-    if isinstance(data, list | tuple):
-        values: list[Any] = list(data)
-        return [function(value) for value in values]
+        return {key: function(value) for key, value in cast("dict[Any, Any]", data).items()}
+    if isinstance(data, (list, tuple)):
+        return [function(value) for value in cast("list[Any]", data)]
     return data
 
 
@@ -165,6 +164,10 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
+def _kind(block: Block) -> str:
+    return type(block).__name__.lower()
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -174,8 +177,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["data_uri"] = data_uri
-    environment.filters["kind"] = lambda block: type(block).__name__.lower()
+    filters: dict[str, Callable[[Any], str]] = {"data_uri": data_uri, "kind": _kind}
+    cast(Any, environment).filters.update(filters)
     return environment
 
 

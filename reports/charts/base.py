@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import cast
 
 import altair as alt
 import polars as pl
@@ -26,11 +26,11 @@ POWER_LABEL = f"({_MANTISSA} < 1.001 ? '' : format({_MANTISSA}, '.3~g') + '×') 
 """Vega expression that writes an axis value as ``2×10¹⁵``."""
 
 
-def sized(chart: alt.Chart | alt.LayerChart, height: int = HEIGHT) -> Any:
-    """The chart, as wide as its container and ``height`` pixels high."""
-    return chart.properties(
-        width="container", height=height, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
-    )
+def layered(*layers: alt.Chart, height: int = HEIGHT) -> alt.LayerChart:
+    """Layers over each other, as wide as their container and ``height`` pixels high."""
+    chart = cast("alt.LayerChart", alt.layer(*layers))
+    autosize = alt.AutoSizeParams(type="fit-x", contains="padding")
+    return chart.properties(width="container", height=height, autosize=autosize)
 
 
 def depths_of(frame: pl.DataFrame) -> list[int]:

@@ -34,7 +34,7 @@ def loss_against_geneval(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart
     dots = shared.mark_point(size=60, filled=True, opacity=1).encode(
         y=base.linear_y("value", y_title, axis_format=".0%"), tooltip=tooltip
     )
-    return base.sized(alt.layer(bars, dots))
+    return base.layered(bars, dots)
 
 
 def geneval_per_task(frame: pl.DataFrame, depths: Sequence[int], tasks: Sequence[str]) -> AnyChart:
@@ -65,4 +65,4 @@ def geneval_per_task(frame: pl.DataFrame, depths: Sequence[int], tasks: Sequence
     value = alt.X("value:Q", title="Share of images that are correct", scale=scale, axis=x_axis)
     dots = shared.mark_point(size=46, filled=True, opacity=1).encode(x=value, tooltip=tooltip)
     height = max(26, 9 * len(series) + 12) * len(tasks)
-    return base.sized(alt.layer(bars, dots), height=height)
+    return base.layered(bars, dots, height=height)

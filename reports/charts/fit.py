@@ -57,7 +57,7 @@ def fitted_curves(
         legend=alt.Legend(title="Points") if points["used"].n_unique() > 1 else None,
     )
     dots = alt.Chart(points).mark_point(size=34, filled=True, opacity=0.85)
-    return base.sized(alt.layer(band, line, dots.encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip)))
+    return base.layered(band, line, dots.encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip))
 
 
 def frontier(frame: pl.DataFrame, data_name: str, measured_to: float) -> AnyChart:
@@ -86,7 +86,7 @@ def frontier(frame: pl.DataFrame, data_name: str, measured_to: float) -> AnyChar
         )
     )
     rule = alt.Chart(pl.DataFrame({"flops": [measured_to]})).mark_rule(style="reference").encode(x=x)
-    return base.sized(alt.layer(rule, lines))
+    return base.layered(rule, lines)
 
 
 def residuals(frame: pl.DataFrame, groups: Sequence[str], group_title: str) -> AnyChart:
@@ -112,7 +112,7 @@ def residuals(frame: pl.DataFrame, groups: Sequence[str], group_title: str) -> A
             ],
         )
     )
-    return base.sized(alt.layer(zero, dots), height=240)
+    return base.layered(zero, dots, height=240)
 
 
 def predicted_against_measured(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
@@ -145,4 +145,4 @@ def predicted_against_measured(frame: pl.DataFrame, depths: Sequence[int]) -> An
     dots = shared.mark_point(filled=True, opacity=1).encode(
         y=y, shape=shape, size=size, tooltip=["run:N", "depth:O", "role:N", *numbers]
     )
-    return base.sized(alt.layer(diagonal, whiskers, dots), height=380)
+    return base.layered(diagonal, whiskers, dots, height=380)

@@ -40,7 +40,7 @@ def loss_against_steps(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
     tooltip = ["run:N", "depth:O", "seed:O", "weights:N", "step:Q", alt.Tooltip("loss:Q", format=".4f")]
     lines = shared.mark_line().encode(strokeDash=dash).add_params(chosen)
     dots = shared.mark_point(filled=True, size=22).encode(tooltip=tooltip)
-    return base.sized(alt.layer(lines, dots))
+    return base.layered(lines, dots)
 
 
 def loss_against_compute(frame: pl.DataFrame, depths: Sequence[int], frontier: pl.DataFrame | None = None) -> AnyChart:
@@ -72,7 +72,7 @@ def loss_against_compute(frame: pl.DataFrame, depths: Sequence[int], frontier: p
     if frontier is not None and len(frontier):
         curve = alt.Chart(frontier).mark_line(style="frontier", clip=True)
         layers.append(curve.encode(x=x, y=base.linear_y("loss", LOSS)))
-    return base.sized(alt.layer(*layers))
+    return base.layered(*layers)
 
 
 def loss_per_level(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
@@ -93,4 +93,4 @@ def loss_per_level(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
         tooltip=tooltip,
         fill=alt.condition("datum.counted", base.depth_colour(depths).copy(), alt.value("transparent")),
     )
-    return base.sized(alt.layer(shared.mark_line(), dots))
+    return base.layered(shared.mark_line(), dots)

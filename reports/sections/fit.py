@@ -116,7 +116,7 @@ def _curves_figure(result: FitResult, frames: FitFrames, source: str) -> Figure:
         title="Measured points and fitted curves",
         subtitle=what + "." + (band if frames.curves["low"].null_count() == 0 else "") + heldout,
         chart=charts.fitted_curves(frames.points, frames.curves, frames.groups, frames.group_title, title),
-        description=f"Measured validation losses as points and the fitted law {result.formula} as lines against {title}.",
+        description=f"Measured validation losses as points, the fitted law {result.formula} as lines, against {title}.",
         source=f"Source: {source}.",
         table=_points_table(result, frames),
     )
@@ -151,8 +151,8 @@ def _residuals_figure(result: FitResult, frames: FitFrames, source: str) -> Figu
     return Figure(
         key="fit-residuals",
         title="Residuals",
-        subtitle=f"Measured over fitted loss, minus one; the largest of the fit is {size}. A pattern would mean that the "
-        "law has the wrong shape.",
+        subtitle=f"Measured over fitted loss, minus one; the largest of the fit is {size}. A pattern would mean that "
+        "the law has the wrong shape.",
         chart=charts.residuals(frames.points, frames.groups, frames.group_title),
         description=f"Scatter of relative residuals against fitted loss, around zero. The largest is {size}.",
         source=f"Source: {source}.",
@@ -179,7 +179,7 @@ def frontier_blocks(result: FitResult, source: str) -> list[Block]:
             title="Compute-optimal frontier",
             subtitle=f"How to split a budget: {exponents}. Right of the rule at {most} FLOPs is extrapolation.",
             chart=charts.frontier(long, unit, result.observed["flops"][1]),
-            description=f"Compute-optimal params and {unit} against training FLOPs, both axes logarithmic: {exponents}.",
+            description=f"Compute-optimal params and {unit} against training FLOPs, logarithmic axes: {exponents}.",
             source=f"Source: {source}, with C = {units.significant(result.provenance.flops_per, 4)} · N · D.",
             table=_frontier_table(result, frame),
         )

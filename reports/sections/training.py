@@ -25,8 +25,8 @@ def training_section(study: StudyData) -> Section:
         return Section(key="training", title="Training", blocks=blocks)
     blocks = (
         Prose(
-            text="The validation loss is the mean over equidistant noise levels without the last (t = 1), always on the "
-            "same held-out images with the same noise, so that runs and steps can be compared."
+            text="The validation loss is the mean over equidistant noise levels without the last (t = 1), always on "
+            "the same held-out images with the same noise, so that runs and steps can be compared."
         ),
         _steps_figure(study),
         _compute_figure(study),

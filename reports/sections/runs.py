@@ -1,0 +1,121 @@
+"""The table of runs, and what became of those that failed."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from prx_scale.runs import RunInfo, State
+from reports import units
+from reports.page import Block, Bullets, Cell, Column, Prose, Section, Table, text_cell
+from reports.sections.evaluation import OVERALL
+from reports.study_data import StudyData
+
+
+def runs_section(study: StudyData) -> Section:
+    """Every run with its size, work, result and state."""
+    blocks: list[Block] = [run_table(study)]
+    stopped = [run for run in study.runs if run.state in (State.FAILED, State.INTERRUPTED)]
+    if stopped:
+        blocks.append(Prose(text="Not every run finished:"))
+        blocks.append(Bullets(items=tuple(stopped_sentence(run) for run in stopped)))
+    return Section(key="runs", title="The runs", blocks=tuple(blocks))
+
+
+def stopped_sentence(run: RunInfo) -> str:
+    """Why a run stopped and what of it is used."""
+    why = f": {run.reason}" if run.reason else "; no reason was recorded"
+    text = (
+        f"{run.run} {run.state.value} at step {units.count(run.step)} of {units.count(run.steps)}{why}".rstrip(".")
+        + "."
+    )
+    if run.state is State.FAILED:
+        good = run.last_good_step
+        text += (
+            f" Last good step: {units.count(good)}; rows after it are left out."
+            if good is not None
+            else (" It has no good step.")
+        )
+    return text
+
+
+def last_scores(study: StudyData) -> dict[str, tuple[float, float]]:
+    """The last GenEval overall of every run and its standard error, by run."""
+    rows = study.evaluation.filter(pl.col("metric") == OVERALL).sort("step")
+    preferred = rows.filter(pl.col("weights") == "ema")
+    last = (preferred if len(preferred) else rows).group_by("run", maintain_order=True).last()
+    return {row["run"]: (row["value"], row["stderr"]) for row in last.iter_rows(named=True)}
+
+
+def samples_seen(study: StudyData) -> dict[str, tuple[int, float]]:
+    """Samples seen and FLOPs spent by every run so far, by run."""
+    seen: dict[str, tuple[int, float]] = {}
+    for frame in (study.train, study.validation):
+        last = frame.group_by("run").agg(pl.col("samples").max(), pl.col("flops").max())
+        for run, samples, flops in last.iter_rows():
+            if samples is not None and samples >= seen.get(run, (0, 0.0))[0]:
+                seen[run] = (samples, flops)
+    return seen
+
+
+def run_table(study: StudyData) -> Table:
+    """One row per run."""
+    names = ["Run", "Depth", "Seed", "Params", "Embedding", "Steps", "Samples", "FLOPs"]
+    names += ["Final loss", "GenEval", "Time", "State"]
+    if len(study.variants) > 1:
+        names.insert(1, "Variant")
+    losses, scores, seen = study.final_losses(), last_scores(study), samples_seen(study)
+    rows = tuple(
+        _run_row(run, losses.get(run.run), scores.get(run.run), seen.get(run.run), len(study.variants) > 1)
+        for run in study.runs
+    )
+    return Table(
+        title="Runs of the study",
+        columns=tuple(Column(label=name, numeric=name not in ("Run", "State", "Variant")) for name in names),
+        rows=rows,
+        note=f"Params are those of the backbone; embedders are counted apart. Losses: {study.weights} weights, last "
+        "validation. Time is training time over all restarts.",
+    )
+
+
+def _run_row(
+    run: RunInfo,
+    loss: float | None,
+    score: tuple[float, float] | None,
+    seen: tuple[int, float] | None,
+    variants: bool,
+) -> tuple[Cell, ...]:
+    samples, flops = seen or (None, None)
+    cells = [
+        text_cell(run.run),
+        *([text_cell(run.variant)] if variants else []),
+        Cell(value=run.depth, text=str(run.depth)),
+        Cell(value=run.seed, text=str(run.seed)),
+        Cell(value=run.parameters.backbone, text=units.si(run.parameters.backbone)),
+        Cell(value=run.parameters.embedding, text=units.si(run.parameters.embedding)),
+        Cell(value=run.step, text=_steps(run)),
+        Cell(value=samples, text=units.si(samples)),
+        Cell(value=flops, text=units.flops(flops)),
+        Cell(value=loss, text=units.loss(loss)),
+        Cell(value=score[0] if score else None, text=_score(score)),
+        Cell(value=run.wall_seconds, text=units.duration(run.wall_seconds)),
+        _state(run.state),
+    ]
+    return tuple(cells)
+
+
+def _steps(run: RunInfo) -> str:
+    return units.count(run.step) if run.step == run.steps else f"{units.count(run.step)} of {units.count(run.steps)}"
+
+
+def _state(state: State) -> Cell:
+    match state:
+        case State.DONE:
+            return text_cell("✓ done", "good")
+        case State.FAILED:
+            return text_cell("✗ failed", "bad")
+        case _:
+            return text_cell(state.value)
+
+
+def _score(score: tuple[float, float] | None) -> str:
+    return f"{units.percent(score[0])} ± {units.percent(score[1])}" if score else units.NOTHING
