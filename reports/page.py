@@ -33,6 +33,8 @@ class Column:
     label: str
     numeric: bool = True
     """Right-aligned with figures of one width."""
+    wraps: bool = False
+    """Long text, broken into lines; other cells stay on one line."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,10 +101,14 @@ class StudyData:
         """The weights that losses are quoted for: the averaged ones where they were validated."""
         return "ema" if "ema" in self.validation["weights"].unique().to_list() else "raw"
 
+    def last_validations(self) -> pl.DataFrame:
+        """The last validation row of every run, in the weights that losses are quoted for."""
+        rows = self.validation.filter(pl.col("weights") == self.weights).sort("step")
+        return rows.group_by("run", maintain_order=True).last()
+
     def final_losses(self) -> dict[str, float]:
         """The last validation loss of every run that has one, by run."""
-        rows = self.validation.filter(pl.col("weights") == self.weights).sort("step")
-        last = rows.group_by("run", maintain_order=True).last()
+        last = self.last_validations()
         return dict(zip(last["run"].to_list(), last["loss"].to_list(), strict=True))
 
 

@@ -72,6 +72,7 @@ def _axis(palette: Palette) -> dict[str, Any]:
         "titleFontWeight": 500,
         "titlePadding": 10,
         "labelOverlap": "greedy",
+        "labelSeparation": 8,
         "tickSize": 4,
     }
 
@@ -88,11 +89,13 @@ def _legend(palette: Palette) -> dict[str, Any]:
         "offset": 10,
         "symbolStrokeWidth": 2.4,
         "symbolOpacity": 1,
+        "titleOrient": "left",
+        "titlePadding": 10,
         "symbolSize": 110,
         "symbolBaseStrokeColor": palette.ink,
         "symbolBaseFillColor": palette.ink,
         "gradientLength": 160,
-        "layout": {"top": {"direction": "vertical", "anchor": "start", "margin": 4}},
+        "layout": {"top": {"direction": "vertical", "anchor": "start", "margin": 8}},
     }
 
 

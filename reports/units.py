@@ -11,6 +11,8 @@ from datetime import datetime
 SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 SI_PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 NOTHING = "–"
+NBSP = "\u00a0"
+"""Between a number and its unit, so that no line breaks there."""
 
 
 def significant(value: float | None, digits: int = 4) -> str:
@@ -41,7 +43,7 @@ def power(value: float | None, digits: int = 3) -> str:
         return "0" if value == 0 else "∞"
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     raised = f"10{str(int(exponent)).translate(SUPERSCRIPTS)}"
-    return f"{mantissa} × {raised}".replace("-", "−")
+    return f"{mantissa}{NBSP}×{NBSP}{raised}".replace("-", "−")
 
 
 def si(value: float | None, digits: int = 3) -> str:
@@ -50,7 +52,7 @@ def si(value: float | None, digits: int = 3) -> str:
         return NOTHING
     for scale, prefix in SI_PREFIXES:
         if abs(value) >= scale * 0.9995:
-            return f"{significant(value / scale, digits)} {prefix}"
+            return f"{significant(value / scale, digits)}{NBSP}{prefix}"
     return f"{value:.0f}" if float(value).is_integer() else significant(value, digits)
 
 
@@ -74,7 +76,7 @@ def percent(value: float | None, digits: int = 1, signed: bool = False) -> str:
     if value is None or math.isnan(value):
         return NOTHING
     sign = "+" if signed else ""
-    return f"{100 * value:{sign}.{digits}f} %".replace("-", "−")
+    return f"{100 * value:{sign}.{digits}f}{NBSP}%".replace("-", "−")
 
 
 def interval(bounds: tuple[float, float] | None, digits: int = 3) -> str:
@@ -87,12 +89,12 @@ def duration(seconds: float | None) -> str:
     if seconds is None or math.isnan(seconds):
         return NOTHING
     if seconds < 59.95:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}{NBSP}s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
+        return f"{minutes}{NBSP}min {rest:02d}{NBSP}s"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+    return f"{hours}{NBSP}h {minutes:02d}{NBSP}min" if hours < 48 else f"{hours // 24}{NBSP}d {hours % 24}{NBSP}h"
 
 
 def moment(stamp: str | None) -> str:

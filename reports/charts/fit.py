@@ -14,6 +14,9 @@ from reports.charts import base
 from reports.page import AnyChart
 
 LOSS = "Validation loss"
+ROLES = ("in the fit", "predicted before it ran")
+ROLE_SIZE = alt.condition(f"datum.role == '{ROLES[0]}'", alt.value(55), alt.value(150))
+USED_SIZE = alt.condition("datum.used == 'fitted'", alt.value(34), alt.value(130))
 
 
 def size_colour(groups: Sequence[str], title: str, symbol: str = "stroke") -> alt.Color:
@@ -23,6 +26,20 @@ def size_colour(groups: Sequence[str], title: str, symbol: str = "stroke") -> al
         return alt.Color("params:Q", scale=alt.Scale(type="log"), legend=legend)
     legend = alt.Legend(title=title, symbolType=symbol, columns=min(len(groups), 6 if title == "Depth" else 3))
     return alt.Color("group:O", scale=alt.Scale(domain=list(groups)), sort=None, legend=legend)
+
+
+def _used(points: pl.DataFrame) -> alt.Shape:
+    """Circles for fitted points, diamonds for held-out ones; a legend only where there are both."""
+    return alt.Shape(
+        "used:N",
+        scale=alt.Scale(domain=["fitted", "held out"], range=["circle", "diamond"]),
+        legend=alt.Legend(title="Points") if points["used"].n_unique() > 1 else None,
+    )
+
+
+def _role(legend: alt.Legend | None) -> alt.Shape:
+    """Circles for runs that were fitted, diamonds for those that were predicted."""
+    return alt.Shape("role:N", scale=alt.Scale(domain=list(ROLES), range=["circle", "diamond"]), legend=legend)
 
 
 def fitted_curves(
@@ -51,13 +68,10 @@ def fitted_curves(
         alt.Tooltip("x:Q", title=x_title, format=".3s"),
         alt.Tooltip("loss:Q", title="measured", format=".4f"),
     ]
-    shape = alt.Shape(
-        "used:N",
-        scale=alt.Scale(domain=["fitted", "held out"], range=["circle", "diamond"]),
-        legend=alt.Legend(title="Points") if points["used"].n_unique() > 1 else None,
+    dots = alt.Chart(points).mark_point(filled=True, opacity=0.85)
+    return base.layered(
+        band, line, dots.encode(x=x, y=y, color=colour, tooltip=tooltip, shape=_used(points), size=USED_SIZE)
     )
-    dots = alt.Chart(points).mark_point(size=34, filled=True, opacity=0.85)
-    return base.layered(band, line, dots.encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip))
 
 
 def frontier(frame: pl.DataFrame, data_name: str, measured_to: float) -> AnyChart:
@@ -100,8 +114,10 @@ def residuals(frame: pl.DataFrame, groups: Sequence[str], group_title: str) -> A
     zero = alt.Chart(pl.DataFrame({"residual": [0.0]})).mark_rule(style="reference").encode(y="residual:Q")
     dots = (
         alt.Chart(frame)
-        .mark_point(size=34, filled=True, opacity=0.85)
+        .mark_point(filled=True, opacity=0.85)
         .encode(
+            shape=_used(frame),
+            size=USED_SIZE,
             x=base.linear_x("predicted", "Fitted loss"),
             y=base.linear_y("residual", "Measured ÷ fitted − 1", axis_format="+.1~%"),
             color=size_colour(groups, group_title, "circle"),
@@ -135,14 +151,35 @@ def predicted_against_measured(frame: pl.DataFrame, depths: Sequence[int]) -> An
     shared = alt.Chart(base.as_text(frame, "depth")).encode(x=x, color=base.depth_colour(depths, "circle"))
     low = alt.Y("low:Q", title="Predicted validation loss", scale=scale, axis=axis)
     whiskers = shared.mark_rule(strokeWidth=2).encode(y=low, y2="high:Q")
-    shape = alt.Shape(
-        "role:N",
-        scale=alt.Scale(domain=["in the fit", "predicted before it ran"], range=["circle", "diamond"]),
-        legend=alt.Legend(title="Runs", columns=1),
-    )
     numbers = [alt.Tooltip(f"{name}:Q", format=".4f") for name in ("predicted", "low", "high", "measured")]
-    size = alt.condition("datum.role == 'in the fit'", alt.value(55), alt.value(150))
     dots = shared.mark_point(filled=True, opacity=1).encode(
-        y=y, shape=shape, size=size, tooltip=["run:N", "depth:O", "role:N", *numbers]
+        y=y,
+        shape=_role(alt.Legend(title="Runs", columns=1)),
+        size=ROLE_SIZE,
+        tooltip=["run:N", "depth:O", "role:N", *numbers],
     )
     return base.layered(diagonal, whiskers, dots, height=380)
+
+
+def prediction_errors(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
+    """Measured over predicted loss, minus one, of every run, with the interval of its prediction around zero.
+
+    Args:
+        frame: columns run, depth, error, low, high, role ("in the fit" or "predicted before it ran").
+        depths: every depth of the study.
+    """
+    runs = frame["run"].to_list()
+    y = alt.Y("run:N", title=None, sort=runs, axis=alt.Axis(domain=False, ticks=False, grid=True, labelLimit=150))
+    title = "Measured ÷ predicted − 1"
+    axis = alt.Axis(format="+.1~%", tickCount=5, grid=False)
+    shared = alt.Chart(base.as_text(frame, "depth")).encode(y=y, color=base.depth_colour(depths, "circle"))
+    zero = alt.Chart(pl.DataFrame({"error": [0.0]})).mark_rule(style="reference").encode(x="error:Q")
+    bars = shared.mark_rule(strokeWidth=7, opacity=0.3).encode(x=alt.X("low:Q", title=title, axis=axis), x2="high:Q")
+    numbers = [alt.Tooltip(f"{name}:Q", format="+.2%") for name in ("error", "low", "high")]
+    dots = shared.mark_point(filled=True, opacity=1).encode(
+        x=alt.X("error:Q", title=title, axis=axis),
+        shape=_role(None),
+        size=ROLE_SIZE,
+        tooltip=["run:N", "role:N", *numbers],
+    )
+    return base.layered(zero, bars, dots, height=26 * max(len(runs), 3))

@@ -83,7 +83,12 @@ def loss_per_level(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
         depths: every depth of the study.
     """
     shared = alt.Chart(base.as_text(frame, "depth")).encode(
-        x=alt.X("level:Q", title="Noise level t (0 = data, 1 = noise)", axis=alt.Axis(format="~g", grid=False)),
+        x=alt.X(
+            "level:Q",
+            title="Noise level t (0 = data, 1 = noise)",
+            axis=alt.Axis(format=".3~f", grid=False, values=sorted(frame["level"].unique().to_list())),
+            scale=alt.Scale(domain=[0, 1]),
+        ),
         y=base.linear_y("loss", "Validation loss at level t"),
         color=base.depth_colour(depths),
         detail="run:N",

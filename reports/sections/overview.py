@@ -93,7 +93,8 @@ def _compute_fact(study: StudyData) -> Fact | None:
 
 
 def _loss_fact(study: StudyData) -> Fact | None:
-    losses = study.final_losses()
+    failed = {run.run for run in study.failed}
+    losses = {run: loss for run, loss in study.final_losses().items() if run not in failed}
     if not losses:
         return None
     best = min(losses, key=lambda run: losses[run])

@@ -46,7 +46,8 @@ def prediction_section(study: StudyData) -> Section:
     if study.outcome is None or not study.outcome.checks:
         blocks.append(Prose(text="No held-out run has been measured yet.", tone="note"))
     else:
-        blocks += [_figure(study, study.outcome), _check_table(study.outcome)]
+        frame = comparison(study.fit, study.points, study.outcome.checks)
+        blocks += [_figure(study, study.outcome, frame), _error_figure(study, frame), _check_table(study.outcome)]
     return Section(key="prediction", title=title, blocks=tuple(blocks))
 
 
@@ -81,8 +82,7 @@ def _forecast_row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
     )
 
 
-def _figure(study: StudyData, outcome: Outcome) -> Figure:
-    frame = comparison(study.fit, study.points, outcome.checks)
+def _figure(study: StudyData, outcome: Outcome, frame: pl.DataFrame) -> Figure:
     level = units.percent(outcome.checks[0].level, 0)
     return Figure(
         key="predicted-measured",
@@ -93,6 +93,40 @@ def _figure(study: StudyData, outcome: Outcome) -> Figure:
         description=f"Scatter of predicted against measured validation loss with intervals. {outcome.sentence}",
         source="Source: fit/verdict.json, fit/points.csv and fit/fit.json.",
     )
+
+
+def _error_figure(study: StudyData, frame: pl.DataFrame) -> Figure:
+    errors = frame.with_columns(
+        error=pl.col("measured") / pl.col("predicted") - 1,
+        low=pl.col("low") / pl.col("predicted") - 1,
+        high=pl.col("high") / pl.col("predicted") - 1,
+    )
+    return Figure(
+        key="prediction-errors",
+        title="How far off each prediction was",
+        subtitle="The same numbers relative to the predicted loss: a point on its bar lies in its interval. Diamonds "
+        "were predicted before the run started.",
+        chart=charts.prediction_errors(errors, study.depths),
+        description="Dot plot of the relative error of every run with the prediction interval as a bar around zero.",
+        source="Source: fit/verdict.json, fit/points.csv and fit/fit.json.",
+        table=_comparison_table(errors),
+    )
+
+
+def _comparison_table(errors: pl.DataFrame) -> Table:
+    names = ("Run", "Role", "Predicted", "Measured", "Error")
+    rows = tuple(
+        (
+            text_cell(row["run"]),
+            text_cell(row["role"]),
+            Cell(value=row["predicted"], text=units.loss(row["predicted"])),
+            Cell(value=row["measured"], text=units.loss(row["measured"])),
+            Cell(value=row["error"], text=units.percent(row["error"], 2, signed=True)),
+        )
+        for row in errors.iter_rows(named=True)
+    )
+    columns = tuple(Column(label=name, numeric=name not in ("Run", "Role")) for name in names)
+    return Table(title="Predicted and measured loss of every run", columns=columns, rows=rows)
 
 
 def comparison(fit: FitResult | None, points: pl.DataFrame | None, checks: tuple[Check, ...]) -> pl.DataFrame:

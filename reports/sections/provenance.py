@@ -82,11 +82,10 @@ def _run_config(run: RunInfo, own: Mapping[str, str]) -> Details:
 
 def _origin_table(study: StudyData) -> Table:
     names = ("Run", "Seed", "Commit", "Versions", "Device", "Processes", "Created", "Updated", "FLOPs a sample", "Time")
+    numbers = ("Seed", "Processes", "FLOPs a sample", "Time")
     return Table(
         title="Code, machine and time of every run",
-        columns=tuple(
-            Column(label=name, numeric=name in ("Seed", "Processes", "FLOPs a sample", "Time")) for name in names
-        ),
+        columns=tuple(Column(label=name, numeric=name in numbers, wraps=name == "Versions") for name in names),
         rows=tuple(_origin_row(run) for run in study.runs),
         note="Source: run.json. FLOPs of a sample: three forward passes, counted from the architecture.",
     )

@@ -59,10 +59,10 @@ def samples_seen(study: StudyData) -> dict[str, tuple[int, float]]:
 
 def run_table(study: StudyData) -> Table:
     """One row per run."""
-    names = ["Run", "Depth", "Seed", "Params", "Embedding", "Steps", "Samples", "FLOPs"]
-    names += ["Final loss", "GenEval", "Time", "State"]
+    names = ["Run", "State", "Depth", "Seed", "Params", "Embedding", "Steps", "Samples", "FLOPs"]
+    names += ["Final loss", "GenEval", "Time"]
     if len(study.variants) > 1:
-        names.insert(1, "Variant")
+        names.insert(2, "Variant")
     losses, scores, seen = study.final_losses(), last_scores(study), samples_seen(study)
     rows = tuple(
         _run_row(run, losses.get(run.run), scores.get(run.run), seen.get(run.run), len(study.variants) > 1)
@@ -87,6 +87,7 @@ def _run_row(
     samples, flops = seen or (None, None)
     cells = [
         text_cell(run.run),
+        _state(run.state),
         *([text_cell(run.variant)] if variants else []),
         Cell(value=run.depth, text=str(run.depth)),
         Cell(value=run.seed, text=str(run.seed)),
@@ -98,7 +99,6 @@ def _run_row(
         Cell(value=loss, text=units.loss(loss)),
         Cell(value=score[0] if score else None, text=_score(score)),
         Cell(value=run.wall_seconds, text=units.duration(run.wall_seconds)),
-        _state(run.state),
     ]
     return tuple(cells)
 

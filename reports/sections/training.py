@@ -111,8 +111,10 @@ def _compute_figure(study: StudyData) -> Figure:
 
 
 def _levels_figure(study: StudyData) -> Figure:
-    rows = study.validation.filter(pl.col("weights") == study.weights).sort("step")
-    last = rows.group_by("run", maintain_order=True).last()
+    last = study.last_validations()
+    left_out = ""
+    if study.failed and len(unfailed := last.filter(pl.col("state") != "failed")):
+        last, left_out = unfailed, " Failed runs are left out."
     frame = (
         last.select("run", "depth", "seed", level="levels", loss="loss_per_level")
         .explode("level", "loss")
@@ -123,7 +125,8 @@ def _levels_figure(study: StudyData) -> Figure:
     return Figure(
         key="loss-levels",
         title="Validation loss per noise level",
-        subtitle="Last validation of every run. The hollow point (t = 1, pure noise) is not part of the mean.",
+        subtitle="Last validation of every run. The hollow point (t = 1, pure noise) is not part of the mean."
+        + left_out,
         chart=charts.loss_per_level(frame, study.depths),
         description="Line chart of the last validation loss at every noise level, one line per run, coloured by depth.",
         source=f"Source: validation.jsonl, last row with {study.weights} weights of every run.",
