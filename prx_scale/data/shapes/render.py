@@ -1,6 +1,6 @@
-"""Scenes to pixels: hard-edged 6-pixel shapes on a grey 16-pixel canvas, in [-1, 1].
+"""Scenes to pixels: hard-edged 4-pixel shapes on a grey 16-pixel canvas, in [-1, 1].
 
-Shapes are pixel stencils with a pairwise intersection over union of at most 2/3, and colours are corners of the
+Shapes are pixel stencils with a pairwise intersection over union of at most 3/4, and colours are corners of the
 RGB cube, so that a rule can tell every shape and colour exactly.
 """
 
@@ -13,11 +13,11 @@ from prx_scale.errors import InputError
 Image = NDArray[np.float32]
 
 _STENCILS = {
-    "square": ("XXXXXX", "XXXXXX", "XXXXXX", "XXXXXX", "XXXXXX", "XXXXXX"),
-    "circle": ("..XX..", ".XXXX.", "XXXXXX", "XXXXXX", ".XXXX.", "..XX.."),
-    "triangle": ("..XX..", "..XX..", ".XXXX.", ".XXXX.", "XXXXXX", "XXXXXX"),
-    "cross": ("XX..XX", ".XXXX.", "..XX..", "..XX..", ".XXXX.", "XX..XX"),
-    "ring": (".XXXX.", "XX..XX", "X....X", "X....X", "XX..XX", ".XXXX."),
+    "square": ("XXXX", "XXXX", "XXXX", "XXXX"),
+    "circle": (".XX.", "XXXX", "XXXX", ".XX."),
+    "triangle": ("X...", "XX..", "XXX.", "XXXX"),
+    "cross": ("X..X", ".XX.", ".XX.", "X..X"),
+    "ring": ("XXXX", "X..X", "X..X", "XXXX"),
 }
 _PALETTE = {
     "red": (1, -1, -1),
@@ -30,7 +30,7 @@ _PALETTE = {
 BACKGROUND = 0.0
 
 STENCILS: NDArray[np.bool_] = np.asarray([[list(row) for row in _STENCILS[name]] for name in SHAPES]) == "X"
-"""(shapes, 6, 6): which pixels of its box a shape covers, in the order of SHAPES."""
+"""(shapes, 4, 4): which pixels of its box a shape covers, in the order of SHAPES."""
 
 PALETTE: Image = np.asarray([_PALETTE[name] for name in COLORS], dtype=np.float32)
 """(colours, 3): RGB in [-1, 1], in the order of COLORS."""

@@ -21,9 +21,9 @@ COLORS = ("red", "yellow", "green", "blue", "purple", "white")
 RELATIONS = ("left of", "right of", "above", "below")
 MAX_OBJECTS = 4
 CANVAS = 16
-OBJECT_SIZE = 6
+OBJECT_SIZE = 4
 GAP = 1
-STEP = 1
+STEP = 4
 SPLITS = 16
 DRAWS = 15
 
@@ -97,7 +97,7 @@ def _scene(
 
 @cache
 def layouts(count: int) -> Ints:
-    """All ways to place `count` objects with at least GAP empty pixels between their boxes.
+    """All ways to place `count` objects on a grid of STEP pixels with at least GAP empty pixels between them.
 
     Returns:
         (N, count, 2) top-left corners as (left, top), each set once, in a fixed shuffled order.
