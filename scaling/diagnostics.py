@@ -23,6 +23,7 @@ _COLLINEAR = 0.98
 _INFLUENCE = 0.2
 _FAR = 10.0  # times the largest compute seen
 _FEW_CLUSTERS = 10
+_IGNORED_SPREAD = 2.0  # x-fold variation of a quantity that the law leaves out
 _MAX_LEFT_OUT = 400  # leave-one-out fits cost as much as resamples: not for tables of thousands
 _NAMES = {"params": "params", "data": "data", "flops": "compute"}
 
@@ -79,6 +80,25 @@ def _few_places(fit: Examined) -> Iterator[Notice]:
                 message=f"{count} distinct model sizes carry a curve with three unknowns and leave no size to"
                 " check it with. A fourth size tests the prediction; treat it as the first check.",
             )
+
+
+def _ignored_axis(fit: Examined) -> Iterator[Notice]:
+    axes = fit.problem.law.axes
+    if len(axes) != 1:
+        return
+    ratios = {
+        "params": ("data", fit.points.data),
+        "data": ("params", fit.points.params),
+        "flops": ("data per parameter", fit.points.data / fit.points.params),
+    }
+    name, values = ratios[axes[0]]
+    spread = float(values.max() / values.min())
+    if spread > _IGNORED_SPREAD:
+        yield Notice(
+            code="ignored-axis",
+            message=f"This law knows {_NAMES[axes[0]]} only, and {name} varies {spread:.3g}-fold among the points:"
+            " what that does to the loss counts as noise. Fit chinchilla, or filter to one line with --where.",
+        )
 
 
 def _few_rows(fit: Examined) -> Iterator[Notice]:
@@ -284,6 +304,7 @@ def _ratio_range(points: Points) -> tuple[float, float]:
 _CHECKS: tuple[Callable[[Examined], Iterator[Notice]], ...] = (
     _starts,
     _few_places,
+    _ignored_axis,
     _collinear,
     _few_rows,
     _compute_range,

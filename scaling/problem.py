@@ -14,6 +14,8 @@ from scaling.solver import Solution, minimise
 AGREEMENT = 1e-9  # relative difference of objectives below which two starts found the same optimum
 _STARTS = 8
 _MORE_STARTS = 48
+_RESAMPLE_ITERATIONS = 120
+_MAX_RETRIES = 200  # more than that fail only where the points do not determine the law, which is reported
 _WARM_DELTA = 10.0  # starts are first fitted with a Huber zone that much wider, where there are fewer kinks
 
 
@@ -116,16 +118,19 @@ def resolve(problem: Problem, theta: FloatArray, y: FloatArray, w: FloatArray) -
         One solution per resample, to 1e-10 relative in the objective.
     """
     law, x, delta = problem.law, problem.x, problem.delta
-    b = len(w)
-    y = np.broadcast_to(y, (b, x.shape[1]))
-    found = minimise(law, np.repeat(theta[None], b, axis=0), x, y, w, delta=delta, tolerance=1e-10)
-    for i in np.flatnonzero(~found.converged):
-        starts = law.starts(x, y[i], w[i], _STARTS)
-        again = _polish(problem, starts, y[i], w[i])
-        best = int(np.argmin(again.objective))
-        if again.objective[best] < found.objective[i] or again.converged[best]:
-            found.theta[i], found.objective[i] = again.theta[best], again.objective[best]
-            found.converged[i] = again.converged[best]
+    y = np.broadcast_to(y, (len(w), x.shape[1]))
+    start = np.repeat(theta[None], len(w), axis=0)
+    found = minimise(law, start, x, y, w, delta=delta, tolerance=1e-10, max_iterations=_RESAMPLE_ITERATIONS)
+    retry = np.flatnonzero(~found.converged)[:_MAX_RETRIES]
+    if not len(retry):
+        return found
+    fresh = np.concatenate([law.starts(x, y[i], w[i], 1) for i in retry])
+    again = minimise(law, fresh, x, y[retry], w[retry], delta=_WARM_DELTA * delta, tolerance=1e-4, max_iterations=40)
+    again = minimise(law, again.theta, x, y[retry], w[retry], delta=delta, tolerance=1e-10)
+    better = again.objective < found.objective[retry]
+    found.theta[retry[better]] = again.theta[better]
+    found.objective[retry[better]] = again.objective[better]
+    found.converged[retry[better]] = again.converged[better]
     return found
 
 
