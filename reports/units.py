@@ -28,7 +28,7 @@ def significant(value: float | None, digits: int = 4) -> str:
         return "∞" if value > 0 else "−∞"
     if value == 0:
         return "0"
-    exponent = math.floor(math.log10(abs(value)))
+    exponent = int(f"{value:.{digits - 1}e}".split("e")[1])
     if exponent < -4 or exponent >= 6:
         return power(value, digits)
     text = f"{value:.{max(digits - 1 - exponent, 0)}f}"
@@ -77,6 +77,11 @@ def percent(value: float | None, digits: int = 1, signed: bool = False) -> str:
         return NOTHING
     sign = "+" if signed else ""
     return f"{100 * value:{sign}.{digits}f}{NBSP}%".replace("-", "−")
+
+
+def share(value: float, stderr: float) -> str:
+    """A share of one with its standard error, in per cent: ``65.8 ± 3.4 %``."""
+    return f"{100 * value:.1f} ± {100 * stderr:.1f}{NBSP}%"
 
 
 def interval(bounds: tuple[float, float] | None, digits: int = 3) -> str:

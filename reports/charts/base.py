@@ -14,6 +14,8 @@ import altair as alt
 import polars as pl
 
 HEIGHT = 320
+ROUND_MANTISSAS = ((1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8), (1, 2, 5), (1, 3), (1,))
+"""From fine to coarse."""
 
 _DIGITS = "['⁰','¹','²','³','⁴','⁵','⁶','⁷','⁸','⁹']"
 _EXPONENT = "floor(log(datum.value) / LN10 + 1e-9)"
@@ -55,7 +57,7 @@ def as_text(frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
 
 
 def log_ticks(values: Iterable[float], most: int = 7) -> list[float]:
-    """Round values, 1, 2 or 5 times a power of ten, that span the given ones.
+    """Round values, such as 1, 2 or 5 times a power of ten, between the limits of the axis.
 
     Args:
         values: what the axis has to hold; positive.
@@ -64,14 +66,15 @@ def log_ticks(values: Iterable[float], most: int = 7) -> list[float]:
     known = [value for value in values if value > 0]
     if not known:
         return []
-    low, high = min(known), max(known)
+    low, high = log_domain(known)
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for mantissas in ((1, 2, 5), (1, 3), (1,)):
-        ticks = [m * 10.0**e for e in exponents for m in mantissas if low * 0.8 <= m * 10.0**e <= high * 1.25]
+    ticks: list[float] = []
+    for mantissas in ROUND_MANTISSAS:
+        ticks = [float(f"{m}e{e}") for e in exponents for m in mantissas if low <= float(f"{m}e{e}") <= high]
         if len(ticks) <= most:
-            return ticks
-    step = math.ceil(len(ticks) / most)
-    return ticks[::step]
+            break
+    middle = float(f"{math.sqrt(low) * math.sqrt(high):.2e}")
+    return ticks[:: math.ceil(len(ticks) / most)] if ticks else [middle]
 
 
 def log_domain(values: Iterable[float], pad: float = 0.06) -> list[float]:

@@ -179,7 +179,7 @@ def _task_table(tasks: pl.DataFrame, order: list[str]) -> Table:
         cells = [text_cell(run)]
         for task in order:
             row = known.get((run, task))
-            text = f"{units.percent(row['value'])} ± {units.percent(row['stderr'])}" if row else units.NOTHING
+            text = units.share(row["value"], row["stderr"]) if row else units.NOTHING
             cells.append(Cell(value=row["value"] if row else None, text=text))
         rows.append(tuple(cells))
     columns = (Column(label="Run", numeric=False), *(Column(label=task) for task in order))

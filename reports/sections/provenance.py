@@ -73,10 +73,10 @@ def _lines(config: Mapping[str, str]) -> str:
 
 
 def _run_config(run: RunInfo, own: Mapping[str, str]) -> Details:
-    parts = "\n".join(f"{part} = {units.count(size)}" for part, size in run.parameters.by_part.items())
+    sizes = {"backbone": run.parameters.backbone, "embedding": run.parameters.embedding, **run.parameters.by_part}
+    parts = "\n".join(f"{part} = {units.count(size)}" for part, size in sizes.items())
     blocks: list[Block] = [Code(label="Configuration of its own", text=_lines(own))]
-    if parts:
-        blocks.append(Code(label="Parameters by part", text=parts))
+    blocks.append(Code(label="Parameters by part", text=parts))
     return Details(summary=f"Configuration of {run.run}", blocks=tuple(blocks))
 
 

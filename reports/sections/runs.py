@@ -59,7 +59,7 @@ def samples_seen(study: StudyData) -> dict[str, tuple[int, float]]:
 
 def run_table(study: StudyData) -> Table:
     """One row per run."""
-    names = ["Run", "State", "Depth", "Seed", "Params", "Embedding", "Steps", "Samples", "FLOPs"]
+    names = ["Run", "State", "Depth", "Seed", "Params", "Steps", "Samples", "FLOPs"]
     names += ["Final loss", "GenEval", "Time"]
     if len(study.variants) > 1:
         names.insert(2, "Variant")
@@ -72,7 +72,7 @@ def run_table(study: StudyData) -> Table:
         title="Runs of the study",
         columns=tuple(Column(label=name, numeric=name not in ("Run", "State", "Variant")) for name in names),
         rows=rows,
-        note=f"Params are those of the backbone; embedders are counted apart. Losses: {study.weights} weights, last "
+        note=f"Params are those of the backbone, without the embedders. Losses: {study.weights} weights, last "
         "validation. Time is training time over all restarts.",
     )
 
@@ -92,11 +92,10 @@ def _run_row(
         Cell(value=run.depth, text=str(run.depth)),
         Cell(value=run.seed, text=str(run.seed)),
         Cell(value=run.parameters.backbone, text=units.si(run.parameters.backbone)),
-        Cell(value=run.parameters.embedding, text=units.si(run.parameters.embedding)),
         Cell(value=run.step, text=_steps(run)),
         Cell(value=samples, text=units.si(samples)),
         Cell(value=flops, text=units.flops(flops)),
-        Cell(value=loss, text=units.loss(loss)),
+        Cell(value=loss, text=_loss(run, loss)),
         Cell(value=score[0] if score else None, text=_score(score)),
         Cell(value=run.wall_seconds, text=units.duration(run.wall_seconds)),
     ]
@@ -117,5 +116,11 @@ def _state(state: State) -> Cell:
             return text_cell(state.value)
 
 
+def _loss(run: RunInfo, loss: float | None) -> str:
+    """The loss, and the step that it belongs to where that is not the run's last."""
+    early = run.state is State.FAILED and loss is not None and run.last_good_step is not None
+    return f"{units.loss(loss)} (by step {units.count(run.last_good_step)})" if early else units.loss(loss)
+
+
 def _score(score: tuple[float, float] | None) -> str:
-    return f"{units.percent(score[0])} ± {units.percent(score[1])}" if score else units.NOTHING
+    return units.share(*score) if score else units.NOTHING
