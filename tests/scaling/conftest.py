@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from known_surface import surface
 
 from scaling import Points
 
@@ -52,15 +53,6 @@ def example() -> Callable[[str], Points]:
         return points_of([row for row in read_rows(EXAMPLE) if row["train_set"] == train_set])
 
     return load
-
-
-TRUTH = {"E": 1.7, "A": 400.0, "B": 1500.0, "alpha": 0.34, "beta": 0.36}
-
-
-def surface(params: np.ndarray, data: np.ndarray) -> np.ndarray:
-    """The known surface that synthetic points lie on."""
-    t = TRUTH
-    return t["E"] + t["A"] * params ** -t["alpha"] + t["B"] * data ** -t["beta"]
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import surface
+from known_surface import surface
 
 from scaling import Points, fit
 from scaling.bootstrap import places

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import TRUTH, surface
+from known_surface import TRUTH, surface
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
