@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from known_surface import TRUTH, surface
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_surface import TRUTH, surface
 from scipy.optimize import minimize
 
 from scaling import FitInputError, FitResult, Points, Provenance, fit
