@@ -175,12 +175,19 @@ def _points(path: Path) -> pl.DataFrame:
     return frame.select("params", "data", "flops", "loss", "run", "depth", "seed", "step")
 
 
+def _document(path: Path) -> dict[str, Any]:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")
+    return cast("dict[str, Any]", document)
+
+
 def _fit(path: Path) -> FitResult:
-    return FitResult.from_json(json.loads(path.read_text(encoding="utf-8")))
+    return FitResult.from_json(_document(path))
 
 
 def _forecast(path: Path) -> Forecast:
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = _document(path)
     return Forecast(
         made=str(record["made"]),
         law=str(record["law"]),
@@ -190,7 +197,7 @@ def _forecast(path: Path) -> Forecast:
 
 
 def _outcome(path: Path) -> Outcome:
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = _document(path)
     return Outcome(checks=tuple(_check(entry) for entry in record["checks"]), sentence=str(record["sentence"]))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -291,3 +293,19 @@ def synthetic_fit() -> tuple[scaling.FitResult, scaling.Points]:
     cluster = np.repeat(["a", "b", "c"], 10)
     points = scaling.Points(params=params, data=data, loss=loss, flops=6 * TOKENS * params * data, cluster=cluster)
     return scaling.fit(points, law="chinchilla", bootstrap=100, predict=[(8e6, 1e5)]), points
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyWriter:
+    """The writers above, for tests that build a study of their own."""
+
+    run: Callable[..., RunInfo] = write_run
+    scores: Callable[[Path, RunInfo, int], None] = write_scores
+    samples: Callable[[Path, RunInfo, int], None] = write_samples
+    fit: Callable[[Path, list[RunInfo], RunInfo], None] = write_fit
+
+
+@pytest.fixture(scope="session")
+def writer() -> StudyWriter:
+    """Writers of single runs, scores, samples and fits."""
+    return StudyWriter()
