@@ -15,7 +15,7 @@ from prx_scale.data.shapes.captions import (
     tokenize,
 )
 from prx_scale.data.shapes.scenes import CANVAS, Scene, SceneObject, draw, scene
-from prx_scale.data.shapes.text import TEXT_DIM, encode, word_vectors
+from prx_scale.data.shapes.text import TEXT_DIM, carried_vectors, encode, word_vectors
 from prx_scale.errors import InputError
 
 
@@ -105,3 +105,10 @@ def test_order_shows_in_the_context_and_not_in_the_pooled_vector():
     context, pooled = encode(["a red ring and a blue cross", "a blue ring and a red cross"])
     assert np.allclose(pooled[0], pooled[1], atol=1e-5)
     assert not np.allclose(context[0], context[1])
+
+
+def test_a_word_vector_carries_the_word_before_it():
+    context, _ = encode(["a red ring", "a blue ring"])
+    assert np.allclose(context[0, 0], context[1, 0])
+    before = carried_vectors()[tokenize("red blue")[:2]] * 0.5**0.5
+    assert np.allclose(context[0, 2] - context[1, 2], before[0] - before[1], atol=1e-5)
