@@ -109,8 +109,8 @@ class Checkpoint:
     """[checkpoint]: TorchTitan checkpoints, to resume from and to evaluate."""
 
     every: int = bounded(200, low=1)
-    keep: int = bounded(4, low=2)
-    """How many of the latest stay."""
+    keep: int = bounded(0, low=0)
+    """How many of the latest stay; 0 keeps all, and 1 is refused, as the latest may be half-written."""
 
 
 @dataclass(frozen=True, kw_only=True)

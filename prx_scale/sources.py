@@ -174,6 +174,7 @@ def _read_study(path: Path, chosen: Mapping[str, str], conditions: Sequence[Cond
     asked = {condition.column for condition in conditions}
     stages = [
         ("variant", "held-out variant", ~pl.col("variant").is_in(list(table.holdout))),
+        ("state", "run failed", pl.col("state") != "failed"),
         ("weights", "weights are not ema", pl.col("weights") == "ema"),
         ("split", "split is not heldout", pl.col("split") == "heldout"),
         (

@@ -27,6 +27,7 @@ from prx_scale.config import (
     Validation,
 )
 from prx_scale.errors import InputError, nearest
+from prx_scale.runs import write_atomically
 
 RUN_TABLES: dict[str, type[Any]] = {
     "model": Model,
@@ -228,6 +229,10 @@ def _check_run(run: RunConfig, where: str) -> None:
         raise InputError(
             f"{where} [training] warmup: {run.training.warmup} is more than the {run.training.steps} steps of the run"
         )
+    if run.checkpoint.keep == 1:
+        raise InputError(
+            f"{where} [checkpoint] keep: 1 could leave none that is complete; use 0 for all, or 2 and more"
+        )
     if run.parallel.micro_batch and run.training.batch % run.parallel.micro_batch:
         raise InputError(
             f"{where} [parallel] micro_batch: {run.parallel.micro_batch} does not divide "
@@ -248,3 +253,15 @@ def _check_runs(runs: tuple[RunConfig, ...], fit: FitTable, file: Path) -> None:
     for name in fit.holdout:
         if name not in names:
             raise InputError(f"{file}: [fit] holdout: no variant '{name}'; {nearest(name, names)}")
+
+
+def keep_copy(study: Study) -> None:
+    """Put the study file into the study folder, where `status`, `evaluate` and `report` look for it.
+
+    Args:
+        study: a resolved study.
+    """
+    copy = study.folder / "study.toml"
+    text = study.file.read_text(encoding="utf-8")
+    if not copy.exists() or copy.read_text(encoding="utf-8") != text:
+        write_atomically(copy, text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,7 +56,7 @@ class AveragedWeights:
             average.lerp_(weight, keep)
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
+    def in_place(self) -> Generator[None]:
         """While it lasts, the model has the averaged weights."""
         averages, weights = self._pairs()
         raw = [weight.clone() for weight in weights]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +15,7 @@ import torch.distributed as dist
 
 from parallel.titan import device_name, latest_step, process_group_environment
 from prx_scale.config import RunConfig
-from prx_scale.errors import InputError
+from prx_scale.locks import only_one
 from prx_scale.models.build import model_shape
 from prx_scale.models.sizes import parameters, training_flops
 from prx_scale.runs import Parameters, RunInfo, RunRecord, State, now
@@ -75,24 +72,6 @@ def _train(config: DiffusionTrainer.Config, recorder: Recorder) -> State:
         if dist.is_initialized():
             dist.destroy_process_group()
     return state
-
-
-@contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold a run's lock; the kernel gives it back when the process ends, however it ends.
-
-    Args:
-        folder: of the run.
-
-    Raises:
-        InputError: another process holds it.
-    """
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"{folder}: another process is training this run") from error
-        yield
 
 
 def _started(run: RunConfig, folder: Path, world_size: int, before: RunInfo | None) -> RunInfo:

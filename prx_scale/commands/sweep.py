@@ -1,0 +1,140 @@
+"""`prx-scale sweep`: all runs of a study that are not done yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from prx_scale.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from slurm.local import Outcome
+    from slurm.plan import Planned
+
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Train every run of a study that is not done yet, several at a time; launching again adds only what is missing.
+
+    Ctrl-C lets the running ones save their state; the same command goes on. A failed run does not stop the others.
+    Exit code: 0 all done, 1 a run failed, 2 bad input, 130 interrupted.
+
+    Examples:
+        prx-scale sweep study.toml --dry-run
+        prx-scale sweep study.toml --workers 2
+    """
+
+    study: tyro.conf.Positional[Path]
+    """A study file, or a study folder that has a study.toml."""
+    executor: Literal["local", "slurm"] = "local"
+    """Where the runs go: processes of this machine, or a SLURM cluster (not yet)."""
+    dry_run: bool = False
+    """Only print what would be run, with every derived number."""
+    workers: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Runs side by side; by default as many as there are cores."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Study folder to write to; by default that of study.toml, or one beside the file with the study's name."""
+
+    def run(self) -> int:
+        """Launch what is missing.
+
+        Raises:
+            InputError: the study cannot be right, or the executor is not there yet.
+        """
+        from rich.console import Console
+
+        from prx_scale import study
+        from slurm.plan import plan
+
+        if self.executor == "slurm":
+            raise InputError("--executor slurm: not yet; --executor local runs the study on this machine")
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"--workers: {self.workers} is too small; at least 1")
+        loaded = study.load(self.study, self.out)
+        planned = plan(loaded.runs, loaded.folder)
+        console = Console(highlight=False)
+        console.print(plan_table(planned))
+        if self.dry_run:
+            return 0
+        study.keep_copy(loaded)
+        return launch(planned, loaded.folder, self.workers, console)
+
+
+def plan_table(planned: Sequence[Planned]) -> Table:
+    """What a launch does with each run, and the numbers that follow from its depth.
+
+    Args:
+        planned: the runs.
+    """
+    from rich.table import Table
+
+    from prx_scale.commands.text import number
+    from prx_scale.models.build import model_shape
+    from prx_scale.models.sizes import parameters, training_flops
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "depth", "hidden", "params", "embedding", "FLOPs/image", "steps", "images", "FLOPs"):
+        table.add_column(heading, justify="left" if heading == "run" else "right", no_wrap=True)
+    table.add_column("launch")
+    for each in planned:
+        run, shape = each.run, model_shape(each.run)
+        images = run.training.steps * run.training.batch
+        counts, flops = parameters(shape), training_flops(shape)
+        sizes = (shape.depth, shape.hidden, counts.backbone, counts.embedding, flops)
+        totals = (run.training.steps, images, images * flops)
+        table.add_row(run.id, *map(number, (*sizes, *totals)), each.action.value)
+    return table
+
+
+def launch(planned: Sequence[Planned], study_folder: Path, workers: int | None, console: Console) -> int:
+    """Train what is due, the most expensive first; say what failed.
+
+    Args:
+        planned: the runs.
+        study_folder: has the study.toml.
+        workers: runs side by side, None for as many as there are cores.
+        console: for progress and failures.
+
+    Returns:
+        0 all done, 1 a run failed, 130 interrupted.
+    """
+    from prx_scale.commands.children import train_job
+    from prx_scale.commands.progress import many_runs
+    from slurm.local import Interrupted, room, run_jobs
+
+    due = sorted((each.run for each in planned if each.due), key=lambda run: -run.model.depth * run.training.steps)
+    jobs = [train_job(study_folder, run.id) for run in due]
+    try:
+        with many_runs(due, study_folder, console) as watcher:
+            outcomes = run_jobs(jobs, room(len(jobs), workers), watcher.tick) if jobs else []
+            watcher.tick()
+    except Interrupted:
+        console.print("interrupted: the running ones have saved their state, and the same command goes on from there")
+        return EXIT_INTERRUPTED
+    failed = [outcome for outcome in outcomes if outcome.exit_code != 0]
+    for outcome in failed:
+        _say_failure(outcome, study_folder, console)
+    old = [each for each in planned if each.action.value.startswith("skip: failed")]
+    for each in old:
+        console.print(f"{each.run.id} had failed before: {each.reason}; remove {each.folder} to try it again")
+    return EXIT_FAILED if failed or old else 0
+
+
+def _say_failure(outcome: Outcome, study_folder: Path, console: Console) -> None:
+    from prx_scale.runs import RunRecord, State
+
+    info = RunRecord(study_folder / "runs" / outcome.job.name).read()
+    if info is not None and info.state is State.FAILED:
+        console.print(f"{outcome.job.name} failed: {info.reason}")
+    else:
+        console.print(f"{outcome.job.name} ended with exit code {outcome.exit_code}; the end of {outcome.job.output}:")
+        console.print(outcome.last_lines, markup=False)

@@ -1,0 +1,55 @@
+"""`prx-scale train`: one run, in this process."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train one run of a study in this process, or go on with it where it stopped.
+
+    Under torchrun the run is spread over all its processes. Ctrl-C saves the state after the step under way; the same
+    command resumes. Exit code: 0 done, 1 failed (the loss was not finite), 2 bad input, 130 interrupted.
+
+    Examples:
+        prx-scale train study.toml --run d3-s0
+        torchrun --nproc-per-node 2 -m prx_scale train study.toml --run d3-s0
+    """
+
+    study: tyro.conf.Positional[Path]
+    """A study file, or a study folder that has a study.toml."""
+    run_id: Annotated[str | None, tyro.conf.arg(name="run", metavar="ID")] = None
+    """The run's id, or its beginning; not needed where the study has a single run."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Study folder to write to; by default that of study.toml, or one beside the file with the study's name."""
+
+    def run(self) -> int:
+        """Train; the exit code says how it ended.
+
+        Raises:
+            InputError: the study, the run or the number of processes cannot be right.
+        """
+        from prx_scale import study
+        from prx_scale.commands.children import end_with_parent, quiet_threads
+        from prx_scale.commands.progress import one_run
+
+        end_with_parent()
+        quiet_threads()
+        loaded = study.load(self.study, self.out)
+        run = loaded.run(self.run_id)
+        from prx_scale.runs import State
+        from prx_scale.training.run import train
+
+        if os.environ.get("RANK", "0") == "0":
+            study.keep_copy(loaded)
+        with one_run(run) as watcher:
+            state = train(run, loaded.folder / "runs" / run.id, watcher)
+        return {State.DONE: 0, State.FAILED: EXIT_FAILED}.get(state, EXIT_INTERRUPTED)

@@ -1,0 +1,1 @@
+"""The whole chain on the embedded dataset: train a depth ladder, evaluate, fit, predict, check, report."""

@@ -1,0 +1,1 @@
+"""How a study becomes jobs: what is missing, processes on this machine, and how the runs stand."""
