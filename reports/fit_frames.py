@@ -91,7 +91,7 @@ def _grouped(rows: pl.DataFrame, axis: Axis) -> tuple[pl.DataFrame, tuple[str, .
         groups = tuple(str(depth) for depth in sorted(rows["depth"].unique()))
         return rows.with_columns(group=pl.col("depth").cast(pl.String)), groups, "Depth"
     sizes = sorted(rows["params"].unique().to_list())
-    names = {size: units.si(size) for size in sizes}
+    names = {size: units.short(size) for size in sizes}
     labelled = rows.with_columns(group=pl.Series([names[size] for size in rows["params"].to_list()]))
     few = len(sizes) <= MOST_GROUPS and len(set(names.values())) == len(sizes) and axis == "data"
     return labelled, tuple(names[size] for size in sizes) if few else (), "Params"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from reports import units
 from reports.fit_frames import fit_frames, points_frame
 from reports.page import Block, Fact, Facts, Page, Prose, Section
@@ -35,7 +37,7 @@ def build_fit_page(result: FitResult, points: Points) -> Page:
         result: the fit.
         points: the points that it was made from.
     """
-    names = ", ".join(result.provenance.sources) or "points in memory"
+    names = ", ".join(Path(source).name for source in result.provenance.sources) or "points in memory"
     sections = [
         Section(key="summary", title="Summary", blocks=(_facts(result), *law_blocks(result))),
         Section(key="parameters", title="Parameters", blocks=(parameter_table(result),)),
@@ -69,7 +71,9 @@ def _facts(result: FitResult) -> Facts:
             text = units.significant(estimate.value, 3)
             facts.append(Fact(label=label, value=estimate.value, text=text, note=units.interval(estimate.interval)))
     for prediction in result.predictions[:2]:
-        where = f"at {units.si(prediction.params)} params, {units.si(prediction.data)} {result.provenance.data_unit}"
+        where = (
+            f"at {units.short(prediction.params)} params, {units.short(prediction.data)} {result.provenance.data_unit}"
+        )
         note = f"{where}; {units.interval(prediction.interval, 4)}"
         facts.append(Fact(label="Predicted loss", value=prediction.loss, text=units.loss(prediction.loss), note=note))
     return Facts(items=tuple(facts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ class Forecast:
     """fit/prediction.json: what was predicted before the held-out runs started."""
 
     made: str
+    beforehand: bool
+    """It was written down before any of its runs started."""
     law: str
     level: float
     predictions: tuple[Mapping[str, Any], ...]
@@ -42,8 +45,11 @@ class Check:
     measured: float
     held: bool
     """The measured loss lies in the interval."""
-    error_relative: float
-    """Measured over predicted, minus one, as the file has it."""
+
+    @property
+    def error(self) -> float:
+        """Measured over predicted loss, minus one."""
+        return self.measured / self.predicted - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +65,10 @@ class StudyData:
     """A study as its folder has it."""
 
     folder: Path
+    description: str
+    """[study] description of study.toml."""
+    holdout: tuple[str, ...]
+    """Variants that were predicted, not fitted: [fit] holdout of study.toml."""
     runs: tuple[RunInfo, ...]
     train: pl.DataFrame
     validation: pl.DataFrame
@@ -137,8 +147,11 @@ def load_study(folder: Path) -> StudyData:
         train, validation, evaluation = (runs.load(folder, table) for table in ("train", "validation", "evaluation"))
     problems = [f"{str(entry.message).rstrip('.')}." for entry in caught if entry.category is UserWarning]
     fit = folder / "fit"
+    declared = _read(folder / "study.toml", _declared, problems) or ("", ())
     return StudyData(
         folder=folder,
+        description=declared[0],
+        holdout=declared[1],
         runs=tuple(infos),
         train=train,
         validation=_heldout(validation).filter(pl.col("loss").is_finite()),
@@ -163,9 +176,17 @@ def _read(path: Path, parse: Callable[[Path], T], problems: list[str]) -> T | No
         return None
     try:
         return parse(path)
-    except (ValueError, KeyError, TypeError, OSError, pl.exceptions.PolarsError) as error:
-        problems.append(f"{path.parent.name}/{path.name} could not be read ({type(error).__name__}: {error}).")
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, pl.exceptions.PolarsError) as error:
+        name = path.name if path.suffix == ".toml" else f"{path.parent.name}/{path.name}"
+        problems.append(f"{name} could not be read ({type(error).__name__}: {error}).")
         return None
+
+
+def _declared(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Description and held-out variants of a study file; the study itself is resolved elsewhere."""
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    study, fit = tables.get("study", {}), tables.get("fit", {})
+    return str(study.get("description", "")), tuple(str(name) for name in fit.get("holdout", ()))
 
 
 def _points(path: Path) -> pl.DataFrame:
@@ -190,6 +211,7 @@ def _forecast(path: Path) -> Forecast:
     record = _document(path)
     return Forecast(
         made=str(record["made"]),
+        beforehand=bool(record.get("before_training", True)),
         law=str(record["law"]),
         level=float(record["level"]),
         predictions=tuple(record["predictions"]),
@@ -213,5 +235,4 @@ def _check(entry: Mapping[str, Any]) -> Check:
         level=float(entry["level"]),
         measured=float(entry["measured"]),
         held=bool(entry["held"]),
-        error_relative=float(entry["error_relative"]),
     )

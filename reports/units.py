@@ -1,4 +1,4 @@
-"""Numbers as a reader sees them: SI prefixes, powers of ten, durations, intervals.
+"""Numbers as a reader sees them: prefixes, powers of ten, durations, intervals.
 
 One file, so that the same quantity is written the same way in a table, a caption and a sentence.
 """
@@ -9,7 +9,8 @@ import math
 from datetime import datetime
 
 SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-SI_PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+PREFIXES = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+"""As the field writes sizes: 8 B params, 1.4 T tokens."""
 NOTHING = "–"
 NBSP = "\u00a0"
 """Between a number and its unit, so that no line breaks there."""
@@ -46,11 +47,11 @@ def power(value: float | None, digits: int = 3) -> str:
     return f"{mantissa}{NBSP}×{NBSP}{raised}".replace("-", "−")
 
 
-def si(value: float | None, digits: int = 3) -> str:
-    """A count with an SI prefix: 1234567 is ``1.23 M``; below a thousand it is written out."""
+def short(value: float | None, digits: int = 3) -> str:
+    """A count with a prefix: 1234567 is ``1.23 M``; below a thousand it is written out."""
     if value is None or math.isnan(value):
         return NOTHING
-    for scale, prefix in SI_PREFIXES:
+    for scale, prefix in PREFIXES:
         if abs(value) >= scale * 0.9995:
             return f"{significant(value / scale, digits)}{NBSP}{prefix}"
     return f"{value:.0f}" if float(value).is_integer() else significant(value, digits)

@@ -14,7 +14,7 @@ from reports.charts import base
 from reports.page import AnyChart
 
 LOSS = "Validation loss"
-ROLES = ("in the fit", "predicted before it ran")
+ROLES = ("in the fit", "held out")
 ROLE_SIZE = alt.condition(f"datum.role == '{ROLES[0]}'", alt.value(55), alt.value(150))
 USED_SIZE = alt.condition("datum.used == 'fitted'", alt.value(34), alt.value(130))
 
@@ -22,7 +22,8 @@ USED_SIZE = alt.condition("datum.used == 'fitted'", alt.value(34), alt.value(130
 def size_colour(groups: Sequence[str], title: str, symbol: str = "stroke") -> alt.Color:
     """Colour of model sizes: one ordered hue per group, or a continuous one over ``params`` without groups."""
     if not groups:
-        legend = alt.Legend(title=title, format="~s")
+        short = "replace(datum.label, 'G', 'B')"
+        legend = alt.Legend(title=title, type="gradient", format="~s", labelExpr=short, tickCount=4)
         return alt.Color("params:Q", scale=alt.Scale(type="log"), legend=legend)
     legend = alt.Legend(title=title, symbolType=symbol, columns=min(len(groups), 6 if title == "Depth" else 3))
     return alt.Color("group:O", scale=alt.Scale(domain=list(groups)), sort=None, legend=legend)
@@ -135,7 +136,7 @@ def predicted_against_measured(frame: pl.DataFrame, depths: Sequence[int]) -> An
     """Predicted against measured loss with the interval of each prediction; the diagonal is a perfect prediction.
 
     Args:
-        frame: columns run, depth, predicted, low, high, measured, role ("in the fit" or "predicted before it ran").
+        frame: columns run, depth, predicted, low, high, measured, role ("in the fit" or "held out").
         depths: every depth of the study.
     """
     values = [*frame["predicted"], *frame["measured"], *frame["low"].drop_nulls(), *frame["high"].drop_nulls()]
@@ -165,7 +166,7 @@ def prediction_errors(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
     """Measured over predicted loss, minus one, of every run, with the interval of its prediction around zero.
 
     Args:
-        frame: columns run, depth, error, low, high, role ("in the fit" or "predicted before it ran").
+        frame: columns run, depth, error, low, high, role ("in the fit" or "held out").
         depths: every depth of the study.
     """
     runs = frame["run"].to_list()

@@ -130,8 +130,8 @@ def _points_table(result: FitResult, frames: FitFrames, most: int = 80) -> Table
     rows: list[tuple[Cell, ...]] = []
     for row in frames.points.head(most).iter_rows(named=True):
         cells = (
-            Cell(value=row["params"], text=units.si(row["params"])),
-            Cell(value=row["data"], text=units.si(row["data"])),
+            Cell(value=row["params"], text=units.short(row["params"])),
+            Cell(value=row["data"], text=units.short(row["data"])),
             Cell(value=row["loss"], text=units.loss(row["loss"])),
             Cell(value=row["predicted"], text=units.loss(row["predicted"])),
             Cell(value=row["residual"], text=units.percent(row["residual"], 2, signed=True)),
@@ -191,8 +191,8 @@ def _frontier_table(result: FitResult, frame: pl.DataFrame) -> Table:
     rows = tuple(
         (
             Cell(value=row["flops"], text=units.flops(row["flops"])),
-            Cell(value=row["params"], text=units.si(row["params"])),
-            Cell(value=row["data"], text=units.si(row["data"])),
+            Cell(value=row["params"], text=units.short(row["params"])),
+            Cell(value=row["data"], text=units.short(row["data"])),
             Cell(value=row["loss"], text=units.loss(row["loss"])),
             text_cell("extrapolated" if row["beyond"] else "measured"),
         )
@@ -207,8 +207,8 @@ def prediction_table(result: FitResult) -> Table:
     names = ("Params", result.provenance.data_unit.capitalize(), "FLOPs", "Predicted loss", "Interval for a new run")
     rows = tuple(
         (
-            Cell(value=p.params, text=units.si(p.params)),
-            Cell(value=p.data, text=units.si(p.data)),
+            Cell(value=p.params, text=units.short(p.params)),
+            Cell(value=p.data, text=units.short(p.data)),
             Cell(value=p.flops, text=units.flops(p.flops)),
             Cell(value=p.loss, text=units.loss(p.loss)),
             Cell(value=f"{p.interval[0]!r} to {p.interval[1]!r}", text=units.interval(p.interval, 4)),

@@ -14,6 +14,8 @@ from reports.study_data import StudyData, setting
 def about_section(study: StudyData) -> Section:
     """What this page reports, honestly."""
     blocks: list[Block] = [Prose(text=_sentence(study))]
+    if study.description:
+        blocks.append(Prose(text=f"In its own words: {study.description.rstrip('.')}."))
     if study.smoke:
         text = (
             "This is a smoke run: shortened until it only shows that the chain works from training to report. Its "
@@ -40,8 +42,14 @@ def _sentence(study: StudyData) -> str:
         )
     elif datasets:
         text += f" Trained on {units.listing(datasets)}."
-    if len(study.variants) > 1:
-        text += f" It compares the variants {units.listing(study.variants)}."
+    compared = [name for name in study.variants if name not in study.holdout]
+    if len(compared) > 1:
+        text += f" It compares the variants {units.listing(compared)}."
+    kept = sorted({run.depth for run in study.runs if run.variant in study.holdout})
+    if kept:
+        many = "depth" if len(kept) == 1 else "depths"
+        names = units.listing([str(depth) for depth in kept])
+        text += f" The fit does not see {many} {names}: there its prediction is tested."
     return text
 
 
@@ -77,7 +85,7 @@ def _runs_fact(study: StudyData) -> Fact:
 
 def _size_fact(study: StudyData) -> Fact:
     sizes = sorted({run.parameters.backbone for run in study.runs})
-    ends = [units.si(sizes[0])] if len(sizes) == 1 else [units.si(sizes[0]), units.si(sizes[-1])]
+    ends = [units.short(sizes[0])] if len(sizes) == 1 else [units.short(sizes[0]), units.short(sizes[-1])]
     depths = study.depths
     note = f"depth {depths[0]}" if len(depths) == 1 else f"depths {depths[0]} to {depths[-1]}"
     return Fact(label="Backbone params", value=sizes[-1], text=" – ".join(ends), note=note)
@@ -113,16 +121,21 @@ def _score_fact(study: StudyData) -> Fact | None:
 
 
 def _check_facts(study: StudyData) -> list[Fact]:
+    """One fact per held-out depth: what was predicted, what its runs measured."""
     checks = study.outcome.checks if study.outcome else ()
-    return [
-        Fact(
-            label=f"Depth {check.depth}: predicted, then measured",
-            value=check.measured,
-            text=f"{units.loss(check.predicted)} → {units.loss(check.measured)}",
-            note=f"{units.percent(check.level, 0)} interval {units.interval(check.interval, 4)}",
+    facts: list[Fact] = []
+    for depth in sorted({check.depth for check in checks})[:2]:
+        own = [check for check in checks if check.depth == depth]
+        first = own[0]
+        facts.append(
+            Fact(
+                label=f"Depth {depth}: predicted → measured",
+                value=first.measured,
+                text=f"{units.loss(first.predicted)} → {', '.join(units.loss(check.measured) for check in own)}",
+                note=f"{units.percent(first.level, 0)} interval {units.interval(first.interval, 4)}",
+            )
         )
-        for check in checks[:2]
-    ]
+    return facts
 
 
 def _correlation_fact(study: StudyData) -> Fact | None:

@@ -52,9 +52,10 @@ def prediction_section(study: StudyData) -> Section:
 
 
 def _made(forecast: Forecast) -> str:
+    when = "before they started" if forecast.beforehand else "when they had already started"
     return (
-        f"The law {forecast.law} was fitted to the smaller runs, and the loss of the held-out ones was written down on "
-        f"{units.moment(forecast.made)}, before they started, each with the interval in which a new run should fall "
+        f"The law {forecast.law} was fitted without the held-out runs, and their loss was written down on "
+        f"{units.moment(forecast.made)}, {when}, each with the interval in which a new run should fall "
         f"with {units.percent(forecast.level, 0)} probability."
     )
 
@@ -62,7 +63,7 @@ def _made(forecast: Forecast) -> str:
 def _forecast_table(forecast: Forecast) -> Table:
     names = ("Depth", "Params", "Data", "FLOPs", "Predicted loss", "Interval")
     return Table(
-        title="Written down beforehand",
+        title="What was written down",
         columns=tuple(Column(label=name) for name in names),
         rows=tuple(_forecast_row(row) for row in forecast.predictions),
         note="Source: fit/prediction.json.",
@@ -74,8 +75,8 @@ def _forecast_row(row: Mapping[str, Any]) -> tuple[Cell, ...]:
     low, high = (float(bounds[0]), float(bounds[1])) if bounds else (float("nan"), float("nan"))
     return (
         Cell(value=row.get("depth"), text=str(row.get("depth", units.NOTHING))),
-        Cell(value=row.get("params"), text=units.si(row.get("params"))),
-        Cell(value=row.get("data"), text=units.si(row.get("data"))),
+        Cell(value=row.get("params"), text=units.short(row.get("params"))),
+        Cell(value=row.get("data"), text=units.short(row.get("data"))),
         Cell(value=row.get("flops"), text=units.flops(row.get("flops"))),
         Cell(value=row.get("loss"), text=units.loss(row.get("loss"))),
         Cell(value=f"{low!r} to {high!r}", text=units.interval((low, high), 4)),
@@ -88,7 +89,7 @@ def _figure(study: StudyData, outcome: Outcome, frame: pl.DataFrame) -> Figure:
         key="predicted-measured",
         title="Predicted against measured loss",
         subtitle=f"On the dotted line a prediction is exact. Bars are {level} intervals for a new run; diamonds were "
-        "predicted before the run started, circles are the last points of the runs that were fitted.",
+        "held out, circles are the last points of the runs that were fitted.",
         chart=charts.predicted_against_measured(frame, study.depths),
         description=f"Scatter of predicted against measured validation loss with intervals. {outcome.sentence}",
         source="Source: fit/verdict.json, fit/points.csv and fit/fit.json.",
@@ -105,7 +106,7 @@ def _error_figure(study: StudyData, frame: pl.DataFrame) -> Figure:
         key="prediction-errors",
         title="How far off each prediction was",
         subtitle="The same numbers relative to the predicted loss: a point on its bar lies in its interval. Diamonds "
-        "were predicted before the run started.",
+        "were held out.",
         chart=charts.prediction_errors(errors, study.depths),
         description="Dot plot of the relative error of every run with the prediction interval as a bar around zero.",
         source="Source: fit/verdict.json, fit/points.csv and fit/fit.json.",
@@ -114,7 +115,7 @@ def _error_figure(study: StudyData, frame: pl.DataFrame) -> Figure:
 
 
 def _comparison_table(errors: pl.DataFrame) -> Table:
-    names = ("Run", "Role", "Predicted", "Measured", "Error")
+    names = ("Run", "Role", "Predicted", "Measured", "Measured ÷ predicted − 1")
     rows = tuple(
         (
             text_cell(row["run"]),
@@ -139,7 +140,7 @@ def comparison(fit: FitResult | None, points: pl.DataFrame | None, checks: tuple
             "low": check.interval[0],
             "high": check.interval[1],
             "measured": check.measured,
-            "role": "predicted before it ran",
+            "role": "held out",
         }
         for check in checks
     ]
@@ -158,7 +159,7 @@ def comparison(fit: FitResult | None, points: pl.DataFrame | None, checks: tuple
 
 
 def _check_table(outcome: Outcome) -> Table:
-    names = ("Run", "Depth", "Predicted", "Interval", "Measured", "Error", "In the interval")
+    names = ("Run", "Depth", "Predicted", "Interval", "Measured", "Measured ÷ predicted − 1", "In the interval")
     rows = tuple(
         (
             text_cell(check.run),
@@ -166,7 +167,7 @@ def _check_table(outcome: Outcome) -> Table:
             Cell(value=check.predicted, text=units.loss(check.predicted)),
             Cell(value=f"{check.interval[0]!r} to {check.interval[1]!r}", text=units.interval(check.interval, 4)),
             Cell(value=check.measured, text=units.loss(check.measured)),
-            Cell(value=check.error_relative, text=units.percent(check.error_relative, 2, signed=True)),
+            Cell(value=check.error, text=units.percent(check.error, 2, signed=True)),
             Cell(value=check.held, text="✓ yes" if check.held else "✗ no", tone="good" if check.held else "bad"),
         )
         for check in outcome.checks

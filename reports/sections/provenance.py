@@ -41,10 +41,12 @@ def provenance_section(study: StudyData) -> Section:
 
 def _commands(study: StudyData) -> Code:
     folder = shlex.quote(study.folder.as_posix())
-    lines = [
-        f"prx-scale launch {folder}/study.toml    # runs what is missing; finished runs are kept",
-        f"prx-scale report {folder}               # writes this page again",
-    ]
+    verbs = {
+        "sweep": "trains what is missing; finished runs are kept",
+        "evaluate": "samples and scores what has not been scored",
+        "report": "fits again and writes this page",
+    }
+    lines = [f"prx-scale {f'{verb} {folder}':<{len(folder) + 10}}  # {what}" for verb, what in verbs.items()]
     return Code(label="How to regenerate it", text="\n".join(lines))
 
 

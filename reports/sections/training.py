@@ -74,7 +74,7 @@ def _last_rows(study: StudyData) -> Table:
             Cell(value=row["depth"], text=str(row["depth"])),
             text_cell(row["weights"]),
             Cell(value=row["step"], text=units.count(row["step"])),
-            Cell(value=row["samples"], text=units.si(row["samples"])),
+            Cell(value=row["samples"], text=units.short(row["samples"])),
             Cell(value=row["flops"], text=units.flops(row["flops"])),
             Cell(value=row["loss"], text=units.loss(row["loss"])),
         )

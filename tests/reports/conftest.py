@@ -29,6 +29,13 @@ PROMPTS = {
     "position": ["a photo of a circle left of a square"],
     "color_attr": ["a photo of a red circle and a <script>alert('prompt')</script> square"],
 }
+STUDY_FILE = """
+[study]
+name = "synthetic"
+description = "losses on a known surface"
+[fit]
+holdout = ["held-out"]
+"""
 VERSIONS = {"prx_scale": "0.1.0", "python": "3.11.9", "torch": "2.13.0", "torchtitan": "0.3.0"}
 
 
@@ -230,7 +237,7 @@ def write_fit(study: Path, fitted: list[RunInfo], heldout: RunInfo) -> None:
         "level": 0.8,
         "measured": last["loss"],
         "held": held,
-        "error_relative": last["loss"] / loss - 1,
+        "error_relative": 1 - loss / last["loss"],
     }
     sentence = f"Depth {heldout.depth} was predicted at {loss:.4f} and reached {last['loss']:.4f}."
     verdict = {"schema": 1, "checks": [check], "sentence": sentence}
@@ -258,12 +265,14 @@ def _points(study: Path, info: RunInfo) -> list[dict[str, Any]]:
 
 def write_study(study: Path) -> Path:
     """A whole study: depths 1 to 3 with two seeds fitted, depth 4 held out, one failed run."""
+    (study / "study.toml").write_text(STUDY_FILE, encoding="utf-8")
     fitted = [write_run(study, depth, seed) for depth in (1, 2, 3) for seed in (0, 1)]
-    heldout = write_run(study, 4, 0)
+    heldout = write_run(study, 4, 0, variant="held-out")
     write_run(
         study,
         4,
         1,
+        variant="held-out",
         state=State.FAILED,
         step=250,
         last_good_step=200,

@@ -44,7 +44,10 @@ def test_a_finished_study_has_every_section_and_figure(full_study: Path) -> None
         "loss-geneval",
         "geneval-tasks",
     ]
-    assert "real study of a small embedded problem" in section_text(page, "about")
+    about = section_text(page, "about")
+    assert "real study of a small embedded problem" in about
+    assert "losses on a known surface." in about
+    assert "The fit does not see depth 4" in about and "variants" not in about
 
 
 def test_the_summary_quotes_the_record(full_study: Path) -> None:
@@ -52,7 +55,7 @@ def test_the_summary_quotes_the_record(full_study: Path) -> None:
     facts = {fact.label: fact for fact in blocks(page, Facts)[0].items}
     assert facts["Runs finished"].text == "7 of 8"
     verdict = json.loads((full_study / "fit" / "verdict.json").read_text(encoding="utf-8"))
-    assert facts["Depth 4: predicted, then measured"].value == verdict["checks"][0]["measured"]
+    assert facts["Depth 4: predicted → measured"].value == verdict["checks"][0]["measured"]
     assert blocks(page, Verdict)[0].text == verdict["sentence"]
     assert (blocks(page, Verdict)[0].outcome == "held") == verdict["checks"][0]["held"]
 
@@ -141,6 +144,15 @@ def test_damaged_points_leave_the_parameters(full_study: Path, tmp_path: Path) -
     page = build_study_page(study)
     assert "fit/points.csv could not be read" in section_text(page, "about")
     assert "Parameters of the law" in [table.title for table in blocks(page, Table)]
+
+
+def test_a_prediction_made_too_late_is_called_late(full_study: Path, tmp_path: Path) -> None:
+    assert "before they started" in section_text(build_study_page(full_study), "prediction")
+    study = Path(shutil.copytree(full_study, tmp_path / "copy"))
+    path = study / "fit" / "prediction.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**record, "before_training": False}), encoding="utf-8")
+    assert "when they had already started" in section_text(build_study_page(study), "prediction")
 
 
 def test_a_torn_row_and_a_missing_picture_are_survived(full_study: Path, tmp_path: Path) -> None:

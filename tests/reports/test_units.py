@@ -11,10 +11,10 @@ from reports import units
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (12, "12"), (999.6, "1.00 k"), (130_000, "130 k"), (1_234_567, "1.23 M"), (8e9, "8.00 G"), (None, "–")],
+    [(0, "0"), (12, "12"), (999.6, "1.00 k"), (130_000, "130 k"), (1_234_567, "1.23 M"), (8e9, "8.00 B"), (None, "–")],
 )
-def test_si(value: float | None, text: str) -> None:
-    assert units.si(value).replace(units.NBSP, " ") == text
+def test_short(value: float | None, text: str) -> None:
+    assert units.short(value).replace(units.NBSP, " ") == text
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_duration(seconds: float, text: str) -> None:
 
 @given(st.floats(allow_nan=True, allow_infinity=True))
 def test_every_float_can_be_written(value: float) -> None:
-    for write in (units.significant, units.si, units.power, units.percent, units.loss):
+    for write in (units.significant, units.short, units.power, units.percent, units.loss):
         assert write(value)
 
 
