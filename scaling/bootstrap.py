@@ -10,6 +10,10 @@ Three schemes, all of whole clusters (runs), because checkpoints of one run are 
 * ``wild``: where some size has a single run there is nothing to draw within it. The design is kept and
   the residuals of every cluster are multiplied by one six-point weight (Webb 2023), scaled for the
   degrees of freedom (CR1, Cameron and Miller 2015).
+
+With three sizes the curve through them absorbs what a run of its own has of luck, so residuals do not show
+it. Where some size was run twice, the spread between its runs does: in the last two schemes that run noise
+is estimated and given to every new run, and in ``wild`` to every fitted run as well.
 """
 
 from __future__ import annotations
@@ -31,12 +35,32 @@ IntArray = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunNoise:
+    """Spread of log loss between runs of one size.
+
+    Attributes:
+        sigma: standard deviation.
+        freedom: degrees of freedom behind it: runs minus sizes.
+        offset: what every row's run has above or below its size, shape (n,).
+    """
+
+    sigma: float
+    freedom: int
+    offset: FloatArray
+
+    def sample(self, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
+        """Offsets of new runs: Student's t times sigma, cut at five so that one draw cannot rule a fit."""
+        return self.sigma * np.clip(rng.standard_t(self.freedom, size=shape), -5.0, 5.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Draws:
     """Parameters of every resample that could be fitted.
 
     Attributes:
         theta: internal parameters, shape (b, p).
         scheme: "clusters", "clusters-within-size", "wild" or "none".
+        noise: spread between runs of one size, where few sizes made it necessary and two runs show it.
         requested: resamples asked for.
         degenerate: resamples left out for having fewer than three places on an axis.
         unconverged: resamples kept although their fit did not meet the tolerance.
@@ -44,6 +68,7 @@ class Draws:
 
     theta: FloatArray
     scheme: str
+    noise: RunNoise | None
     requested: int
     degenerate: int
     unconverged: int
@@ -73,20 +98,21 @@ def resample(problem: Problem, points: Points, optimum: Optimum, *, count: int, 
     """
     p = len(problem.law.parameters)
     if count == 0:
-        return Draws(theta=np.empty((0, p)), scheme="none", requested=0, degenerate=0, unconverged=0)
+        return Draws(theta=np.empty((0, p)), scheme="none", noise=None, requested=0, degenerate=0, unconverged=0)
     rng = np.random.default_rng(seed)
     codes, n_clusters = points.cluster_codes, points.n_clusters
     axes = [places(np.exp(row)) for row in problem.x]
     counts = rng.multinomial(n_clusters, np.full(n_clusters, 1.0 / n_clusters), size=count)
     w = counts[:, codes] * problem.w
     usable = np.all([_distinct(w, place) >= MIN_DISTINCT for place in axes], axis=0)
-    scheme, y = "clusters", problem.y
+    scheme, y, noise = "clusters", problem.y, None
     if usable.mean() < 1.0 - _MAX_LOST:
         size = _size_of_cluster(points, codes, n_clusters)
         usable = np.ones(count, dtype=bool)
+        noise = _run_noise(problem, optimum, points, codes, size)
         if size is None or int(np.bincount(size).min()) < 2:
             scheme = "wild"
-            y, w = _wild(problem, optimum, codes, n_clusters, count, rng)
+            y, w = _wild(problem, optimum, noise, codes, n_clusters, count, rng)
         else:
             scheme = "clusters-within-size"
             w = _within_size(size, count, rng)[:, codes] * problem.w
@@ -95,6 +121,7 @@ def resample(problem: Problem, points: Points, optimum: Optimum, *, count: int, 
     return Draws(
         theta=found.theta,
         scheme=scheme,
+        noise=noise,
         requested=count,
         degenerate=int(count - usable.sum()),
         unconverged=int((~found.converged).sum()),
@@ -128,9 +155,26 @@ def _within_size(size: IntArray, resamples: int, rng: np.random.Generator) -> Fl
     return counts
 
 
+def _run_noise(
+    problem: Problem, optimum: Optimum, points: Points, codes: IntArray, size: IntArray | None
+) -> RunNoise | None:
+    """None where no size has two runs, or rows are not runs with several points."""
+    if size is None or len(codes) == len(size):
+        return None
+    freedom = len(size) - len(np.unique(size))
+    if freedom < 1:
+        return None
+    residual = problem.y - problem.law.log_loss(optimum.theta[None], problem.x)[0]
+    level = np.bincount(codes, weights=residual) / np.bincount(codes)
+    of_size = np.bincount(size, weights=level) / np.bincount(size)
+    offset = level - of_size[size]
+    return RunNoise(sigma=float(np.sqrt(offset @ offset / freedom)), freedom=freedom, offset=offset[codes])
+
+
 def _wild(
     problem: Problem,
     optimum: Optimum,
+    noise: RunNoise | None,
     codes: IntArray,
     n_clusters: int,
     resamples: int,
@@ -140,5 +184,8 @@ def _wild(
     fitted = problem.law.log_loss(optimum.theta[None], problem.x)[0]
     freedom = (n - 1) / max(n - p, 1) * n_clusters / max(n_clusters - 1, 1)
     flips = rng.choice(np.concatenate([-_WEBB, _WEBB]), size=(resamples, n_clusters))
-    y = fitted + flips[:, codes] * (problem.y - fitted) * np.sqrt(freedom)
+    residual = problem.y - fitted - (0.0 if noise is None else noise.offset)
+    y = fitted + flips[:, codes] * residual * np.sqrt(freedom)
+    if noise is not None:
+        y = y + noise.sample((resamples, n_clusters), rng)[:, codes]
     return y, np.broadcast_to(problem.w, y.shape)

@@ -105,6 +105,9 @@ def _assemble(
     n, p = points.n, len(law.parameters)
     residuals = problem.y - law.log_loss(optimum.theta[None], problem.x)[0]
     inflation = np.sqrt(n / (n - p)) if n > p else 1.0
+    noise = draws.noise
+    if noise is not None:
+        residuals = residuals - noise.offset
     return FitResult(
         law=law.name,
         formula=law.formula,
@@ -123,6 +126,8 @@ def _assemble(
         observed=_observed(points, flops_per),
         draws=resampled,
         residuals=residuals * inflation,
+        run_noise=noise.sigma if noise else 0.0,
+        run_freedom=noise.freedom if noise else 0,
     )
 
 

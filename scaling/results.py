@@ -116,7 +116,10 @@ class FitResult:
         resampling: how the draws were made, in words.
         observed: (least, greatest) of "params", "data", "flops" among the points.
         draws: natural parameters of every resample, shape (bootstrap, p).
-        residuals: log L - log Lhat of every row, inflated by sqrt(n / (n - p)), shape (n,).
+        residuals: log L - log Lhat of every row, inflated by sqrt(n / (n - p)), shape (n,); without the
+            offset of the row's run where ``run_noise`` stands for it.
+        run_noise: standard deviation of log loss between runs of one size, where few sizes would hide it.
+        run_freedom: degrees of freedom behind ``run_noise``; 0 where it was not estimated.
     """
 
     law: str
@@ -136,6 +139,8 @@ class FitResult:
     observed: dict[str, tuple[float, float]]
     draws: FloatArray = field(repr=False, compare=False)
     residuals: FloatArray = field(repr=False, compare=False)
+    run_noise: float = 0.0
+    run_freedom: int = 0
 
     @property
     def values(self) -> FloatArray:
@@ -158,7 +163,7 @@ class FitResult:
     def predict_interval(
         self, params: npt.ArrayLike, data: npt.ArrayLike, level: float | None = None
     ) -> tuple[FloatArray, FloatArray]:
-        """Prediction interval of a new run: parameter draws plus a resampled, inflated residual.
+        """Prediction interval of a new run: parameter draws, a resampled, inflated residual and run noise.
 
         Args:
             params: N, a number or array.
@@ -173,7 +178,10 @@ class FitResult:
             return np.full(shape, np.nan), np.full(shape, np.nan)
         loss = get_law(self.law).predict(self.draws, x)
         rng = np.random.default_rng([self.provenance.seed, 1])
-        loss = loss * np.exp(rng.choice(self.residuals, size=loss.shape))
+        luck = rng.choice(self.residuals, size=loss.shape)
+        if self.run_freedom:
+            luck = luck + self.run_noise * rng.standard_t(self.run_freedom, size=loss.shape)
+        loss = loss * np.exp(luck)
         low, high = np.quantile(loss, interval_bounds(self.level if level is None else level), axis=0)
         return low.reshape(shape), high.reshape(shape)
 
@@ -302,4 +310,6 @@ def _parse(document: Mapping[str, Any]) -> FitResult:
         observed={axis: _pair(pair) for axis, pair in document["observed"].items()},
         draws=np.array(document["draws"], dtype=np.float64).reshape(-1, len(parameters)),
         residuals=np.array(document["residuals"], dtype=np.float64),
+        run_noise=float(document.get("run_noise", 0.0)),
+        run_freedom=int(document.get("run_freedom", 0)),
     )

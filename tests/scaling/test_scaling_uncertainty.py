@@ -70,6 +70,46 @@ def _predict(draws: np.ndarray, params: float, data: float) -> np.ndarray:
     return e + a * params**-alpha + b * data**-beta
 
 
+LADDER = (6e4, 4.6e5, 1.55e6)
+
+
+def new_run_is_inside(runs: tuple[int, int, int], seed: int) -> bool:
+    """Whether an 80 % interval from three sizes holds a fourth; runs differ by 0.5 %, their points by 0.2 %."""
+    rng = np.random.default_rng(seed)
+    data = np.linspace(64 * 200, 64 * 800, 13)
+
+    def true_loss(params: float, data: np.ndarray) -> np.ndarray:
+        luck = 0.005 * rng.standard_normal() + 0.002 * rng.standard_normal(data.shape)
+        return (0.22 + 9 * params**-0.45 + 2.2 * data**-0.3) * np.exp(luck)
+
+    names = [(size, run) for size, count in zip(LADDER, runs, strict=True) for run in range(count)]
+    points = Points(
+        params=np.repeat([size for size, _ in names], len(data)),
+        data=np.tile(data, len(names)),
+        loss=np.concatenate([true_loss(size, data) for size, _ in names]),
+        cluster=np.repeat([f"{size:g}-{run}" for size, run in names], len(data)),
+    )
+    low, high = fit(points, bootstrap=100).predict_interval(3.7e6, data[-1])
+    return bool(low < true_loss(3.7e6, data[-1:])[0] < high)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runs", [(2, 2, 2), (2, 1, 1)])
+def test_three_sizes_with_a_repeat_cover_a_fourth(runs):
+    """A quickstart-shaped ladder: one repeated size is enough for an interval that keeps its promise."""
+    assert 0.65 <= np.mean([new_run_is_inside(runs, seed) for seed in range(40)]) <= 0.95
+
+
+def test_three_sizes_without_a_repeat_are_told_to_repeat_one():
+    single = fit(checkpoints({1e8: 1, 1e9: 1, 1e10: 1}), bootstrap=50)
+    assert "no-repeats" in codes(single)
+    assert single.run_freedom == 0
+    repeated = fit(checkpoints({1e8: 2, 1e9: 1, 1e10: 1}), bootstrap=50)
+    assert "no-repeats" not in codes(repeated)
+    assert repeated.run_freedom == 1
+    assert repeated.run_noise > 0
+
+
 def test_clustered_intervals_are_wider_than_row_intervals():
     points = checkpoints({size: 2 for size in np.geomspace(1e7, 1e10, 8)}, noise=0.02)
     by_run = fit(points, bootstrap=200)
