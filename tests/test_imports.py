@@ -1,0 +1,119 @@
+"""Who may import whom, read from the source: the rooms stay apart, and the base install stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = ("prx_scale", "parallel", "scaling", "slurm", "reports")
+ALLOWED = {
+    "scaling": ("scaling",),
+    "reports": ("reports", "scaling", "prx_scale.runs", "prx_scale.errors"),
+    "slurm": (
+        "slurm",
+        "prx_scale.study",
+        "prx_scale.config",
+        "prx_scale.runs",
+        "prx_scale.locks",
+        "prx_scale.errors",
+    ),
+    "parallel": ("parallel",),
+}
+LIGHT = (
+    "prx_scale.cli",
+    "prx_scale.runs",
+    "prx_scale.study",
+    "prx_scale.studyfit",
+    "prx_scale.sources",
+    "prx_scale.commands.fit_output",
+    "scaling",
+    "reports.fit_page",
+    "reports.study_page",
+    "slurm.status",
+    "slurm.plan",
+    "slurm.local",
+)
+"""What the base install must be able to import: all that `fit`, `report` and `status` use."""
+
+
+def imports(file: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of everything that a file imports, at its top or inside a function.
+
+    Args:
+        file: Python source that has no relative imports.
+    """
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), str(file))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{file}:{node.lineno}: relative import"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def sources(package: str) -> list[Path]:
+    """The Python files of a package."""
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def belongs(name: str, module: str) -> bool:
+    """Whether an imported name is a module, or something in it."""
+    return name == module or name.startswith(f"{module}.")
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_a_room_imports_only_what_it_may(room: str) -> None:
+    wrong = [
+        f"{file.relative_to(ROOT)}:{line} imports {name}"
+        for file in sources(room)
+        for line, name in imports(file)
+        if any(belongs(name, package) for package in OURS) and not any(belongs(name, m) for m in ALLOWED[room])
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_torchtitan_is_imported_in_one_place() -> None:
+    bridge = ROOT / "parallel" / "titan.py"
+    wrong = [
+        f"{file.relative_to(ROOT)}:{line} imports {name}"
+        for package in OURS
+        for file in sources(package)
+        for line, name in imports(file)
+        if belongs(name, "torchtitan") and file != bridge
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("room", ["scaling", "reports", "slurm"])
+def test_rooms_without_torch_never_name_it(room: str) -> None:
+    wrong = [
+        f"{file.relative_to(ROOT)}:{line} imports {name}"
+        for file in sources(room)
+        for line, name in imports(file)
+        if belongs(name, "torch")
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_base_install_imports_without_torch() -> None:
+    code = f"""
+import importlib, sys
+for name in {LIGHT!r}:
+    importlib.import_module(name)
+    found = sorted({{"torch", "torchtitan"}} & set(sys.modules))
+    assert not found, f"{{name}} imports {{found}}"
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_command_line_starts_without_heavy_libraries() -> None:
+    heavy = {"torch", "torchtitan", "altair", "scipy", "polars", "vl_convert", "submitit"}
+    code = f"import sys, prx_scale.cli; print(sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
