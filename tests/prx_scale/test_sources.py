@@ -195,15 +195,21 @@ def test_a_study_gives_its_warm_ema_rows(tmp_path):
         write_run(tmp_path, depth, 0)
     write_run(tmp_path, 2, 1, state=State.FAILED)
     loaded = sources.load([tmp_path])
-    # steps 100 to 400 of three runs, to 300 (the last good one) of the failed one; EMA only
-    assert loaded.points.n == 3 * 7 + 5
-    assert loaded.points.n_clusters == 4
+    # steps 100 to 400 of the three sound runs, EMA only; the failed one has 6 steps up to its last good one
+    assert loaded.points.n == 3 * 7
+    assert loaded.points.n_clusters == 3
     assert loaded.provenance.data_unit == "samples"
     assert loaded.points.flops is not None
     assert np.unique(loaded.points.params).tolist() == [10_000, 80_000, 270_000]
-    assert dict(loaded.provenance.dropped) == {"weights are not ema": 30, "before 25% of the run": 4}
+    assert dict(loaded.provenance.dropped) == {
+        "run failed": 12,
+        "weights are not ema": 24,
+        "before 25% of the run": 3,
+    }
     raw = sources.load([tmp_path], where=["weights=raw", "depth<3"])
-    assert raw.points.n == 2 * 7 + 5
+    assert raw.points.n == 2 * 7
+    failed = sources.load([tmp_path], where=["state=failed"])
+    assert failed.points.n == 5
 
 
 def test_a_study_leaves_its_held_out_variants_alone(tmp_path):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from known_surface import surface
 
 from scaling import Points
+from tests.scaling.known_surface import surface
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT.parent / "shared" / "data" / "scaling"

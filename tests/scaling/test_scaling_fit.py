@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from known_surface import TRUTH, surface
 from scipy.optimize import minimize
 
 from scaling import FitInputError, FitResult, Points, Provenance, fit
 from scaling.laws import LAWS, get_law
 from scaling.objective import expand, huber, value
 from scaling.problem import pose, solve
+from tests.scaling.known_surface import TRUTH, surface
 
 
 def test_recovers_a_known_surface_exactly(synthetic):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from known_surface import surface
 
 from scaling import Points, fit
 from scaling.bootstrap import places
 from scaling.correlation import correlate
+from tests.scaling.known_surface import surface
 
 
 def checkpoints(runs_per_size: dict[float, int], *, noise: float = 0.01, seed: int = 0, per_run: int = 8) -> Points:
