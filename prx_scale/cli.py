@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any, Union
 
 import tyro
 from rich.console import Console
@@ -18,23 +19,42 @@ from prx_scale.commands.sweep import Sweep
 from prx_scale.commands.train import Train
 from prx_scale.errors import InputError
 
-Verb = (
-    Annotated[Quickstart, tyro.conf.subcommand("quickstart")]
-    | Annotated[Train, tyro.conf.subcommand("train")]
-    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
-    | Annotated[Status, tyro.conf.subcommand("status")]
-    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-    | Annotated[Fit, tyro.conf.subcommand("fit")]
-    | Annotated[Report, tyro.conf.subcommand("report")]
-)
+VERBS: dict[str, type[Any]] = {
+    "quickstart": Quickstart,
+    "train": Train,
+    "sweep": Sweep,
+    "status": Status,
+    "evaluate": Evaluate,
+    "fit": Fit,
+    "report": Report,
+}
 
 DESCRIPTION = "Scaling laws of diffusion transformers: train a depth ladder, fit it, predict the next run, report it."
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
 
+def parse(words: Sequence[str]) -> Any:
+    """The verb that a command line asks for; exits with 0 after help and with 2 where the words make no sense.
+
+    Args:
+        words: the command line without the program's name.
+    """
+    among_all = not words or words[0] in ("-h", "--help")
+    verbs = tuple(
+        Annotated[cls, tyro.conf.subcommand(name, description=_first_sentence(cls) if among_all else None)]
+        for name, cls in VERBS.items()
+    )
+    config = (tyro.conf.FlagCreatePairsOff,)
+    return tyro.cli(Union[verbs], args=words, prog="prx-scale", description=DESCRIPTION, config=config)  # pyright: ignore  # noqa: UP007
+
+
+def _first_sentence(cls: type[Any]) -> str:
+    return (cls.__doc__ or "").strip().split("\n")[0]
+
+
 def main() -> None:
     """Run the verb on the command line and exit with its code: 2 for bad input, 130 when interrupted."""
-    verb = tyro.cli(Verb, prog="prx-scale", description=DESCRIPTION, config=(tyro.conf.FlagCreatePairsOff,))
+    verb = parse(sys.argv[1:])
     try:
         code = verb.run()
     except InputError as error:

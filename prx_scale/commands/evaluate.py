@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 class Evaluate:
     """Sample images from the checkpoints of a study and score them with GenEval's rules; done ones are skipped.
 
-    Example:
-        prx-scale evaluate quickstart --run d3-s0
+    Example: prx-scale evaluate quickstart --run d3-s0
     """
 
     study_dir: tyro.conf.Positional[Path]
@@ -62,13 +61,12 @@ def chosen(infos: Sequence[RunInfo], ids: Sequence[str], study_dir: Path) -> lis
 
 
 def _evaluate(infos: Sequence[RunInfo]) -> None:
-    from rich.console import Console
-
     from prx_scale.commands.progress import bars
+    from prx_scale.commands.text import plain_console
     from prx_scale.evaluation.shapes_geneval import due_steps, evaluate, images_per_evaluation
     from prx_scale.study import run_from_json
 
-    console = Console(highlight=False)
+    console = plain_console()
     due = [(info, step) for info in infos for step in due_steps(info)]
     if not due:
         console.print("nothing to evaluate: every checkpoint has its scores")

@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from prx_scale.commands.text import plain_console
 from prx_scale.config import RunConfig
 from prx_scale.runs import TrainRow, ValidationRow
 from slurm.status import last_row
@@ -74,7 +75,7 @@ def one_run(run: RunConfig) -> Generator[RunWatcher]:
     Args:
         run: the run.
     """
-    console = Console(highlight=False)
+    console = plain_console()
     with bars(console) as progress:
         yield RunWatcher(run, progress, console)
 

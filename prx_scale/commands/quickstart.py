@@ -16,9 +16,9 @@ class Quickstart:
     Everything is real and small: about a quarter of an hour on two cores. Ctrl-C stops cleanly; the same command goes
     on without redoing finished runs.
 
-    Examples:
-        prx-scale quickstart
-        prx-scale quickstart --smoke --out /tmp/smoke
+    Example: prx-scale quickstart
+
+    Example: prx-scale quickstart --smoke --out /tmp/smoke
     """
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
@@ -32,9 +32,9 @@ class Quickstart:
         Raises:
             InputError: the folder holds another study, or training is not installed.
         """
-        from rich.console import Console
 
+        from prx_scale.commands.text import plain_console
         from prx_scale.quickstart.chain import prepare, run_chain
 
         folder = self.out or Path("quickstart-smoke" if self.smoke else "quickstart")
-        return run_chain(prepare(folder, self.smoke), Console(highlight=False))
+        return run_chain(prepare(folder, self.smoke), plain_console())

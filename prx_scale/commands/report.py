@@ -15,8 +15,7 @@ from prx_scale.errors import InputError
 class Report:
     """Fit the runs of a study and write one HTML page that opens offline; what is missing is said on the page.
 
-    Example:
-        prx-scale report quickstart --out quickstart.html
+    Example: prx-scale report quickstart --out quickstart.html
     """
 
     study_dir: tyro.conf.Positional[Path]
@@ -30,13 +29,13 @@ class Report:
         Raises:
             InputError: there are no runs here, or the study file is gone.
         """
-        from rich.console import Console
 
         from prx_scale import study, studyfit
+        from prx_scale.commands.text import plain_console
         from prx_scale.runs import load_runs
         from reports.study_page import write_study_report
 
-        console = Console(highlight=False, soft_wrap=True)
+        console = plain_console()
         load_runs(self.study_dir)
         loaded = study.load(self.study_dir / "study.toml", self.study_dir)
         try:

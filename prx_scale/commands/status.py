@@ -13,8 +13,7 @@ import tyro
 class Status:
     """Show how the runs of a study stand, from their records; safe while they are running.
 
-    Example:
-        prx-scale status quickstart
+    Example: prx-scale status quickstart
     """
 
     study_dir: tyro.conf.Positional[Path]
@@ -36,10 +35,9 @@ class Status:
 
             sys.stdout.write(json.dumps([row.to_json() for row in rows], indent=1) + "\n")
             return 0
-        from rich.console import Console
         from rich.table import Table
 
-        from prx_scale.commands.text import duration, number
+        from prx_scale.commands.text import duration, number, plain_console
 
         table = Table(box=None, pad_edge=False)
         for heading in ("run", "depth", "params", "state", "step", "loss", "images/s", "left", "reason"):
@@ -56,5 +54,5 @@ class Status:
                 duration(row.seconds_left),
                 row.reason or "",
             )
-        Console(highlight=False).print(table)
+        plain_console().print(table)
         return 0

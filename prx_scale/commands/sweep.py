@@ -28,9 +28,9 @@ class Sweep:
     Ctrl-C lets the running ones save their state; the same command goes on. A failed run does not stop the others.
     Exit code: 0 all done, 1 a run failed, 2 bad input, 130 interrupted.
 
-    Examples:
-        prx-scale sweep study.toml --dry-run
-        prx-scale sweep study.toml --workers 2
+    Example: prx-scale sweep study.toml --dry-run
+
+    Example: prx-scale sweep study.toml --workers 2
     """
 
     study: tyro.conf.Positional[Path]
@@ -50,9 +50,9 @@ class Sweep:
         Raises:
             InputError: the study cannot be right, or the executor is not there yet.
         """
-        from rich.console import Console
 
         from prx_scale import study
+        from prx_scale.commands.text import plain_console
         from slurm.plan import plan
 
         if self.executor == "slurm":
@@ -61,7 +61,7 @@ class Sweep:
             raise InputError(f"--workers: {self.workers} is too small; at least 1")
         loaded = study.load(self.study, self.out)
         planned = plan(loaded.runs, loaded.folder)
-        console = Console(highlight=False)
+        console = plain_console()
         console.print(plan_table(planned))
         if self.dry_run:
             return 0

@@ -1,6 +1,13 @@
-"""Numbers for people."""
+"""Numbers and terminals for people."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDTH_OF_NO_TERMINAL = 140
 
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -31,3 +38,10 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes}:{rest:02d}"
     return f"{minutes // 60}h{minutes % 60:02d}"
+
+
+def plain_console() -> Console:
+    """A console that does not colour words by guess and, into a file, does not break lines at 80 characters."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if Console().is_terminal else WIDTH_OF_NO_TERMINAL)

@@ -19,9 +19,9 @@ class Train:
     Under torchrun the run is spread over all its processes. Ctrl-C saves the state after the step under way; the same
     command resumes. Exit code: 0 done, 1 failed (the loss was not finite), 2 bad input, 130 interrupted.
 
-    Examples:
-        prx-scale train study.toml --run d3-s0
-        torchrun --nproc-per-node 2 -m prx_scale train study.toml --run d3-s0
+    Example: prx-scale train study.toml --run d3-s0
+
+    Example: torchrun --nproc-per-node 2 -m prx_scale train study.toml --run d3-s0
     """
 
     study: tyro.conf.Positional[Path]

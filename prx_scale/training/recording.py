@@ -109,28 +109,23 @@ class RecordingMetrics(MetricsProcessor):
         extra_metrics: dict[str, Any] | None = None,
     ) -> None:
         """Record the step, then let TorchTitan log it."""
-        self.recorder.train_row(self._row(step, global_avg_loss, grad_norm))
+        rates = [value for name, value in (extra_metrics or {}).items() if name.startswith("lr/")]
+        self.recorder.train_row(self._row(step, global_avg_loss, grad_norm, lr=max(rates)))
         super().log(step, global_avg_loss, global_max_loss, grad_norm, extra_metrics)
 
-    def _row(self, step: int, loss: float, grad_norm: float) -> TrainRow:
+    def _row(self, step: int, loss: float, grad_norm: float, lr: float) -> TrainRow:
         seconds = time.perf_counter() - self.time_last_log
         processes = self.parallel_dims.dp_replicate * self.parallel_dims.dp_shard
         tokens_per_second = self.ntokens_since_last_log * processes / seconds
         on_gpu = torch.accelerator.is_available()
         flops_per_second = self.num_flops_per_token * tokens_per_second / self.parallel_dims.world_size
-        assert self.optimizers is not None
         return TrainRow(
             **self.recorder.counted(step),
             loss=loss,
-            lr=_last_rate(self),
+            lr=lr,
             grad_norm=grad_norm,
             samples_per_second=tokens_per_second / self.config.run.tokens_per_sample,
             mfu=flops_per_second / self.gpu_peak_flops if on_gpu else None,
             memory_gib=self.device_memory_monitor.get_peak_stats().max_reserved_gib,
             time=now(),
         )
-
-
-def _last_rate(metrics: RecordingMetrics) -> float:
-    assert metrics.optimizers is not None
-    return float(next(iter(metrics.optimizers)).param_groups[0]["lr"])

@@ -1,0 +1,154 @@
+"""The backbone: zero at first, deaf to nothing it should hear, the same function as the published implementation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from prx_scale.models.embeddings import grid_positions, time_frequencies
+from prx_scale.models.initial import initial_value
+from prx_scale.models.mmdit import MMDiT
+from tests.prx_scale.models.small_models import build, small_shape
+
+
+def randomised(depth: int, patch: int = 4, qk_norm: bool = True) -> MMDiT:
+    model = build(small_shape(depth, patch, qk_norm=qk_norm), patch)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05, generator=generator)
+    return model.eval()
+
+
+def inputs(batch: int = 2) -> tuple[Tensor, dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(2)
+    z = torch.randn(batch, 3, 16, 16, generator=generator)
+    rest = {
+        "t": torch.rand(batch, generator=generator),
+        "context": torch.randn(batch, 7, 24, generator=generator),
+        "pooled": torch.randn(batch, 40, generator=generator),
+    }
+    return z, rest
+
+
+def test_output_is_zero_at_initialisation() -> None:
+    z, rest = inputs()
+    assert build(small_shape(2, 4), 4)(z, **rest).abs().max() == 0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["t", "context", "pooled"])
+def test_every_condition_is_heard(name: str) -> None:
+    model = randomised(1)
+    z, rest = inputs()
+    before = model(z, **rest)
+    rest[name] = rest[name] + 0.1
+    assert (model(z, **rest) - before).abs().max() > 1e-5
+
+
+@torch.no_grad()
+def test_images_of_a_batch_do_not_mix() -> None:
+    model = randomised(2)
+    z, rest = inputs(3)
+    alone = model(z[1:2], **{name: value[1:2] for name, value in rest.items()})
+    torch.testing.assert_close(model(z, **rest)[1:2], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_patches_go_in_channel_first_and_come_out_channel_last() -> None:
+    model = build(small_shape(1, 4), 4)
+    image = torch.arange(3 * 16 * 16, dtype=torch.float32).reshape(1, 3, 16, 16)
+    patches = model.patchify(image)
+    expected = image[0, :, 0:4, 4:8].flatten()
+    assert torch.equal(patches[0, 1], expected)
+    channel_last = patches.unflatten(2, (3, 4, 4)).permute(0, 1, 3, 4, 2).flatten(2)
+    assert torch.equal(model.unpatchify(channel_last), image)
+
+
+def test_initial_weights_depend_on_seed_and_name_alone() -> None:
+    shape = torch.Size((8, 8))
+    name = "layers.0.image.q.weight"
+    assert torch.equal(initial_value(name, shape, 0), initial_value(name, shape, 0))
+    assert not torch.equal(initial_value(name, shape, 0), initial_value(name, shape, 1))
+    assert not torch.equal(initial_value(name, shape, 0), initial_value("layers.1.image.q.weight", shape, 0))
+    assert initial_value("layers.0.image.ada.weight", shape, 0).abs().max() == 0
+    assert torch.equal(initial_value("layers.0.text.k_norm.weight", torch.Size((4,)), 0), torch.ones(4))
+
+
+def test_time_frequencies_are_cos_then_sin_of_1000_t() -> None:
+    e = time_frequencies(torch.tensor([0.0, 0.25]), 256)
+    assert torch.equal(e[0], torch.cat([torch.ones(128), torch.zeros(128)]))
+    assert e[1, 0].item() == pytest.approx(torch.tensor(250.0).cos().item(), abs=1e-5)
+    assert e[1, 128 + 64].item() == pytest.approx(torch.tensor(250.0 * 10000 ** (-0.5)).sin().item(), abs=1e-5)
+
+
+def test_grid_positions_encode_column_then_row() -> None:
+    positions = grid_positions(3, 5, 64).reshape(3, 5, 64)
+    assert torch.equal(positions[0, 2, :32], positions[2, 2, :32])
+    assert torch.equal(positions[1, 0, 32:], positions[1, 4, 32:])
+    assert positions[0, 2, 0].item() == pytest.approx(torch.tensor(2.0).sin().item())
+    assert positions[2, 0, 32 + 16].item() == pytest.approx(torch.tensor(2.0).cos().item())
+
+
+def diffusers_names(depth: int, qk_norm: bool) -> dict[str, str]:
+    """Our parameter to the one of diffusers' SD3Transformer2DModel, without the trailing .weight or .bias."""
+    names = {
+        "patch_embed": "pos_embed.proj",
+        "context_embed": "context_embedder",
+        "time_embed.first": "time_text_embed.timestep_embedder.linear_1",
+        "time_embed.second": "time_text_embed.timestep_embedder.linear_2",
+        "pooled_embed.first": "time_text_embed.text_embedder.linear_1",
+        "pooled_embed.second": "time_text_embed.text_embedder.linear_2",
+        "final.ada": "norm_out.linear",
+        "final.linear": "proj_out",
+    }
+    image = {"ada": "norm1.linear", "q": "attn.to_q", "k": "attn.to_k", "v": "attn.to_v", "out": "attn.to_out.0"}
+    image |= {"mlp_in": "ff.net.0.proj", "mlp_out": "ff.net.2"}
+    text = {"ada": "norm1_context.linear", "q": "attn.add_q_proj", "k": "attn.add_k_proj", "v": "attn.add_v_proj"}
+    text |= {"out": "attn.to_add_out", "mlp_in": "ff_context.net.0.proj", "mlp_out": "ff_context.net.2"}
+    if qk_norm:
+        image |= {"q_norm": "attn.norm_q", "k_norm": "attn.norm_k"}
+        text |= {"q_norm": "attn.norm_added_q", "k_norm": "attn.norm_added_k"}
+    for i in range(depth):
+        names |= {f"layers.{i}.image.{ours}": f"transformer_blocks.{i}.{theirs}" for ours, theirs in image.items()}
+        names |= {f"layers.{i}.text.{ours}": f"transformer_blocks.{i}.{theirs}" for ours, theirs in text.items()}
+    return names
+
+
+@torch.no_grad()
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_same_function_as_diffusers(depth: int, qk_norm: bool) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    model = randomised(depth, patch=2, qk_norm=qk_norm)
+    theirs = diffusers.SD3Transformer2DModel(
+        sample_size=16,
+        patch_size=2,
+        in_channels=3,
+        out_channels=3,
+        num_layers=depth,
+        attention_head_dim=64,
+        num_attention_heads=depth,
+        joint_attention_dim=24,
+        caption_projection_dim=64 * depth,
+        pooled_projection_dim=40,
+        pos_embed_max_size=8,
+        qk_norm="rms_norm" if qk_norm else None,
+    ).eval()
+    state = theirs.state_dict()
+    state["pos_embed.pos_embed"] = model.positions[None]
+    for ours, name in diffusers_names(depth, qk_norm).items():
+        for kind in ("weight", "bias"):
+            if f"{ours}.{kind}" not in dict(model.named_parameters()):
+                continue
+            value = model.get_parameter(f"{ours}.{kind}").detach()
+            if name == "norm_out.linear" or (name == f"transformer_blocks.{depth - 1}.norm1_context.linear"):
+                # diffusers orders the two chunks (scale, shift).
+                value = torch.cat(value.chunk(2)[::-1])
+            state[f"{name}.{kind}"] = value.reshape(state[f"{name}.{kind}"].shape)
+    theirs.load_state_dict(state)
+    z, rest = inputs()
+    expected = theirs(z, rest["context"], rest["pooled"], timestep=1000 * rest["t"]).sample
+    ours = model(z, **rest)
+    assert expected.abs().max() > 0.01
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)

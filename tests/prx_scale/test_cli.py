@@ -1,0 +1,116 @@
+"""The command line: verbs with help and examples, quick start-up, and bad input without a traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prx_scale.runs import RunRecord, State
+from tests.prx_scale.test_runs import make_info, train_row
+
+VERBS = ("quickstart", "train", "sweep", "status", "evaluate", "fit", "report")
+STUDY = '[study]\nname = "s"\n[model]\ndepth = [1, 2]\npatch = 4\n[training]\nsteps = 100\n'
+
+
+def prx(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "prx_scale", *map(str, words)], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(verb: str) -> None:
+    done = prx(verb, "--help")
+    assert done.returncode == 0
+    assert f"prx-scale {verb}" in done.stdout.split("usage:", 1)[1].split("\n", 1)[1]
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nsys.argv = ['prx-scale', 'fit', '--help']\nfrom prx_scale.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'torchtitan', 'altair', 'scipy', 'polars', 'numpy'} & set(sys.modules)\n"
+        "print('HEAVY', sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+    # Processor time, not the clock: the machine may be busy. Best of three, as caches may be cold.
+    assert min(_cpu_seconds("--help") for _ in range(3)) < 0.5
+
+
+def _cpu_seconds(*words: str) -> float:
+    command = [sys.executable, "-m", "prx_scale", *words]
+    code = (
+        f"import resource, subprocess\nsubprocess.run({command!r}, stdout=subprocess.DEVNULL)\n"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN)\nprint(used.ru_utime + used.ru_stime)"
+    )
+    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+def test_a_mistyped_verb_exits_with_2() -> None:
+    done = prx("trian")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("[data]\nsede = 1\n", "did you mean 'seed'?"),
+        ("[validation]\nevery = [1, 2]\n", "a list cannot be swept here"),
+        ("[data]\nseed = 'x'\n", "expected a whole number, found 'x'"),
+    ],
+)
+def test_bad_study_exits_with_2_and_names_the_key(change: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text(STUDY + change)
+    for verb in ("train", "sweep"):
+        done = prx(verb, file)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert "bad.toml" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.toml"]
+
+
+@pytest.mark.parametrize("verb", ["status", "report", "evaluate"])
+def test_empty_study_exits_with_2(verb: str, tmp_path: Path) -> None:
+    done = prx(verb, tmp_path)
+    assert done.returncode == 2
+    assert "no runs here" in done.stderr
+
+
+def test_dry_run_prints_derived_numbers_and_writes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(STUDY)
+    done = prx("sweep", file, "--dry-run")
+    assert done.returncode == 0
+    assert "3.6" not in done.stdout
+    lines = [line for line in done.stdout.splitlines() if line.startswith("d")]
+    assert [line.split()[1:3] for line in lines] == [["1", "64"], ["2", "128"]]
+    assert all(line.endswith("start") for line in lines)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s.toml"]
+
+
+def test_slurm_says_not_yet(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(STUDY)
+    done = prx("sweep", file, "--executor", "slurm")
+    assert done.returncode == 2
+    assert "not yet" in done.stderr
+
+
+def test_status_as_table_and_json(tmp_path: Path) -> None:
+    record = RunRecord(tmp_path / "runs" / "d1-s0-00000000")
+    record.write(make_info(state=State.FAILED, reason="the training loss was not finite at step 7", last_good_step=6))
+    record.append(train_row(6))
+    table = prx("status", tmp_path)
+    assert table.returncode == 0
+    assert "d1-s0-00000000" in table.stdout
+    assert "not finite at step 7" in table.stdout
+    (row,) = json.loads(prx("status", tmp_path, "--json").stdout)
+    assert (row["run"], row["state"], row["step"], row["loss"]) == ("d1-s0-00000000", "failed", 6, 0.5)
