@@ -274,13 +274,15 @@ def _resamples(fit: Examined) -> Iterator[Notice]:
 
 
 def _extrapolation(fit: Examined) -> Iterator[Notice]:
-    seen = fit.result.observed
+    # Without a flops column params x data stand for compute: the ratio is the same.
+    largest = float((fit.points.params * fit.points.data).max()) if fit.compute is None else float(fit.compute.max())
     for run in fit.result.predictions:
+        times = (run.params * run.data if run.flops is None else run.flops) / largest
         where = f"The prediction at params {run.params:.3g}, data {run.data:.3g}"
-        if run.flops is not None and "flops" in seen and run.flops > _FAR * seen["flops"][1]:
+        if times > _FAR:
             yield Notice(
                 code="extrapolation",
-                message=f"{where} is {run.flops / seen['flops'][1]:.0f} times the largest compute fitted; on"
+                message=f"{where} is {times:.0f} times the largest compute fitted; on"
                 " published tables intervals that far out were too narrow. Fit a run in between first.",
             )
             continue

@@ -128,6 +128,7 @@ def _assemble(
         residuals=residuals * inflation,
         run_noise=noise.sigma if noise else 0.0,
         run_freedom=noise.freedom if noise else 0,
+        starts_agreeing=optimum.agreeing,
     )
 
 

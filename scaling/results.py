@@ -120,6 +120,7 @@ class FitResult:
             offset of the row's run where ``run_noise`` stands for it.
         run_noise: standard deviation of log loss between runs of one size, where few sizes would hide it.
         run_freedom: degrees of freedom behind ``run_noise``; 0 where it was not estimated.
+        starts_agreeing: share of the starts that reached this objective to 1e-9.
     """
 
     law: str
@@ -141,6 +142,7 @@ class FitResult:
     residuals: FloatArray = field(repr=False, compare=False)
     run_noise: float = 0.0
     run_freedom: int = 0
+    starts_agreeing: float = 1.0
 
     @property
     def values(self) -> FloatArray:
@@ -228,6 +230,8 @@ class FitResult:
             return _parse(document)
         except KeyError as missing:
             raise FitInputError(f"fit file lacks the key {missing}") from missing
+        except (TypeError, ValueError, AttributeError) as error:
+            raise FitInputError(f"not a fit file of this version ({error})") from error
 
 
 def interval_bounds(level: float) -> tuple[float, float]:
@@ -312,4 +316,5 @@ def _parse(document: Mapping[str, Any]) -> FitResult:
         residuals=np.array(document["residuals"], dtype=np.float64),
         run_noise=float(document.get("run_noise", 0.0)),
         run_freedom=int(document.get("run_freedom", 0)),
+        starts_agreeing=float(document.get("starts_agreeing", 1.0)),
     )

@@ -24,7 +24,9 @@ def print_fit(result: FitResult, notices: tuple[str, ...]) -> None:
     console.print(Text(_columns_line(result)))
     for notice in notices:
         console.print(Text(notice))
-    console.print(Text(f"objective {result.objective:.10g} ({result.loss_kind}), {result.status}; {result.resampling}"))
+    agreement = f"{result.status}, {result.starts_agreeing:.0%} of starts agree"
+    console.print(Text(f"objective {result.objective:.10g} ({result.loss_kind}), {agreement}"))
+    console.print(Text(f"intervals: {result.resampling}"))
     console.print(_parameter_table(result))
     if result.predictions:
         console.print(_prediction_table(result))
