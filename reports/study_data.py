@@ -97,6 +97,11 @@ class StudyData:
         return sorted({run.variant for run in self.runs})
 
     @property
+    def compared(self) -> list[str]:
+        """The variants that are compared with each other: all but the held-out ones."""
+        return [name for name in self.variants if name not in self.holdout]
+
+    @property
     def failed(self) -> tuple[RunInfo, ...]:
         """The runs that failed."""
         return tuple(run for run in self.runs if run.state is State.FAILED)

@@ -14,6 +14,8 @@ import altair as alt
 import polars as pl
 
 HEIGHT = 320
+LOG_LOSS_FROM = 2.5
+"""Ratio of the largest to the smallest loss from which its axis is logarithmic."""
 ROUND_MANTISSAS = ((1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8), (1, 2, 5), (1, 3), (1,))
 """From fine to coarse."""
 
@@ -101,6 +103,22 @@ def log_y(field: str, title: str, values: Iterable[float]) -> alt.Y:
     return alt.Y(
         f"{field}:Q", title=title, axis=axis, scale=alt.Scale(type="log", domain=log_domain(known), nice=False)
     )
+
+
+def loss_y(field: str, values: Iterable[float], title: str = "Validation loss") -> alt.Y:
+    """The axis of a loss: linear, or logarithmic where early losses would flatten the rest.
+
+    Args:
+        field: column of the loss.
+        values: all losses that the axis has to hold.
+        title: what is measured.
+    """
+    known = [value for value in values if value > 0]
+    if not known or max(known) < LOG_LOSS_FROM * min(known):
+        return linear_y(field, title)
+    axis = alt.Axis(values=log_ticks(known), format="~g")
+    scale = alt.Scale(type="log", domain=log_domain(known), nice=False)
+    return alt.Y(f"{field}:Q", title=f"{title} (log scale)", axis=axis, scale=scale)
 
 
 def linear_y(field: str, title: str, *, zero: bool = False, axis_format: str = "~g") -> alt.Y:

@@ -18,11 +18,14 @@ def loss_against_geneval(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart
         frame: columns run, depth, seed, step, loss, value, low, high (value minus and plus a standard error).
         depths: every depth of the study.
     """
-    y_title = "GenEval overall"
+    top = max([0.05, *frame["high"].drop_nulls().to_list()])
+    scale, axis = alt.Scale(domain=[0, min(top * 1.05, 1)]), alt.Axis(format=".0%", tickCount=6)
+    y = alt.Y("value:Q", title="GenEval overall", scale=scale, axis=axis)
+    low = alt.Y("low:Q", title="GenEval overall", scale=scale, axis=axis)
     shared = alt.Chart(base.as_text(frame, "depth")).encode(
         x=base.linear_x("loss", "Validation loss"), color=base.depth_colour(depths, "circle")
     )
-    bars = shared.mark_rule(strokeWidth=1.4).encode(y=base.linear_y("low", y_title, axis_format=".0%"), y2="high:Q")
+    bars = shared.mark_rule(strokeWidth=1.4).encode(y=low, y2="high:Q")
     tooltip = [
         "run:N",
         "depth:O",
@@ -31,9 +34,7 @@ def loss_against_geneval(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart
         alt.Tooltip("loss:Q", format=".4f"),
         alt.Tooltip("value:Q", format=".1%"),
     ]
-    dots = shared.mark_point(size=60, filled=True, opacity=1).encode(
-        y=base.linear_y("value", y_title, axis_format=".0%"), tooltip=tooltip
-    )
+    dots = shared.mark_point(size=60, filled=True, opacity=1).encode(y=y, tooltip=tooltip)
     return base.layered(bars, dots)
 
 
@@ -53,7 +54,7 @@ def geneval_per_task(frame: pl.DataFrame, depths: Sequence[int], tasks: Sequence
             title=None,
             sort=list(tasks),
             scale=alt.Scale(paddingInner=0.3),
-            axis=alt.Axis(domain=False, ticks=False),
+            axis=alt.Axis(domain=False, ticks=False, labelPadding=10),
         ),
         yOffset=alt.YOffset("series:N", sort=series, scale=alt.Scale(domain=series)),
         color=base.depth_colour(depths, "circle"),

@@ -13,7 +13,6 @@ import polars as pl
 from reports.charts import base
 from reports.page import AnyChart
 
-LOSS = "Validation loss"
 ROLES = ("in the fit", "held out")
 ROLE_SIZE = alt.condition(f"datum.role == '{ROLES[0]}'", alt.value(55), alt.value(150))
 USED_SIZE = alt.condition("datum.used == 'fitted'", alt.value(34), alt.value(130))
@@ -57,12 +56,9 @@ def fitted_curves(
     """
     colour = size_colour(groups, group_title)
     x = base.log_x("x", x_title, [*points["x"].to_list(), *curves["x"].to_list()])
-    y = base.linear_y("loss", LOSS)
-    band = (
-        alt.Chart(curves)
-        .mark_area(opacity=0.16)
-        .encode(x=x, y=base.linear_y("low", LOSS), y2="high:Q", color=colour, detail="group:N")
-    )
+    losses = [*points["loss"], *curves["loss"], *curves["low"].drop_nulls(), *curves["high"].drop_nulls()]
+    y, low = base.loss_y("loss", losses), base.loss_y("low", losses)
+    band = alt.Chart(curves).mark_area(opacity=0.13).encode(x=x, y=low, y2="high:Q", color=colour, detail="group:N")
     line = alt.Chart(curves).mark_line(strokeWidth=1.6).encode(x=x, y=y, color=colour, detail="group:N")
     tooltip = [
         alt.Tooltip("group:O", title=group_title),
@@ -166,11 +162,11 @@ def prediction_errors(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
     """Measured over predicted loss, minus one, of every run, with the interval of its prediction around zero.
 
     Args:
-        frame: columns run, depth, error, low, high, role ("in the fit" or "held out").
+        frame: columns run, label, depth, error, low, high, role ("in the fit" or "held out").
         depths: every depth of the study.
     """
-    runs = frame["run"].to_list()
-    y = alt.Y("run:N", title=None, sort=runs, axis=alt.Axis(domain=False, ticks=False, grid=True, labelLimit=150))
+    labels = frame["label"].to_list()
+    y = alt.Y("label:N", title=None, sort=labels, axis=alt.Axis(domain=False, ticks=False, grid=True, labelPadding=10))
     title = "Measured ÷ predicted − 1"
     axis = alt.Axis(format="+.1~%", tickCount=5, grid=False)
     shared = alt.Chart(base.as_text(frame, "depth")).encode(y=y, color=base.depth_colour(depths, "circle"))
@@ -183,4 +179,4 @@ def prediction_errors(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
         size=ROLE_SIZE,
         tooltip=["run:N", "role:N", *numbers],
     )
-    return base.layered(zero, bars, dots, height=26 * max(len(runs), 3))
+    return base.layered(zero, bars, dots, height=26 * max(len(labels), 3))

@@ -10,8 +10,6 @@ import polars as pl
 from reports.charts import base
 from reports.page import AnyChart
 
-LOSS = "Validation loss"
-
 
 def _faded(selection: alt.Parameter) -> alt.Opacity:
     return alt.condition(selection, alt.value(1.0), alt.value(0.12))  # pyright: ignore[reportReturnType]
@@ -32,7 +30,7 @@ def loss_against_steps(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
     )
     shared = alt.Chart(base.as_text(frame, "depth")).encode(
         x=base.linear_x("step", "Training step", zero=True, axis_format="~s"),
-        y=base.linear_y("loss", LOSS),
+        y=base.loss_y("loss", frame["loss"].to_list()),
         color=base.depth_colour(depths),
         detail=["run:N", "weights:N"],
         opacity=_faded(chosen),
@@ -53,9 +51,10 @@ def loss_against_compute(frame: pl.DataFrame, depths: Sequence[int], frontier: p
     """
     chosen = alt.selection_point(fields=["depth"], bind="legend", name="compute_depth")
     x = base.log_x("flops", "Training compute (FLOPs)", frame["flops"].to_list())
+    y = base.loss_y("loss", frame["loss"].to_list())
     shared = alt.Chart(base.as_text(frame, "depth")).encode(
         x=x,
-        y=base.linear_y("loss", LOSS),
+        y=y,
         color=base.depth_colour(depths),
         detail="run:N",
         opacity=_faded(chosen),
@@ -71,7 +70,7 @@ def loss_against_compute(frame: pl.DataFrame, depths: Sequence[int], frontier: p
     layers = [shared.mark_line().add_params(chosen), shared.mark_point(filled=True, size=22).encode(tooltip=tooltip)]
     if frontier is not None and len(frontier):
         curve = alt.Chart(frontier).mark_line(style="frontier", clip=True)
-        layers.append(curve.encode(x=x, y=base.linear_y("loss", LOSS)))
+        layers.append(curve.encode(x=x, y=y))
     return base.layered(*layers)
 
 

@@ -42,7 +42,9 @@ def loss_and_score(study: StudyData, level: float = 0.8) -> LossAndScore | None:
     frame = (
         scores.join(losses, on=keys, how="inner")
         .select("run", "depth", "seed", "step", "weights", "loss", "value", "stderr", "n")
-        .with_columns(low=pl.col("value") - pl.col("stderr"), high=pl.col("value") + pl.col("stderr"))
+        .with_columns(
+            low=(pl.col("value") - pl.col("stderr")).clip(0, 1), high=(pl.col("value") + pl.col("stderr")).clip(0, 1)
+        )
         .sort("depth", "run", "step")
     )
     correlation = None
@@ -98,7 +100,9 @@ def _correlation_figure(study: StudyData, joined: LossAndScore) -> Figure:
     found = joined.correlation
     checkpoints = units.plural(len(joined.frame), "checkpoint")
     words = f"Too few checkpoints ({len(joined.frame)}) to give a correlation."
-    if found is not None:
+    if found is not None and math.isnan(found.pearson.value):
+        words = f"No correlation: loss or GenEval is the same at all {checkpoints}."
+    elif found is not None:
         words = (
             f"Pearson {strength(found.pearson)}, Spearman {strength(found.spearman)}: {checkpoints} of "
             f"{units.plural(found.n_clusters, 'run')}, {units.percent(joined.level, 0)} intervals from resampling runs."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from prx_scale.runs import State
 from reports import units
 from reports.page import Block, Bullets, Fact, Facts, Prose, Section
@@ -42,9 +44,8 @@ def _sentence(study: StudyData) -> str:
         )
     elif datasets:
         text += f" Trained on {units.listing(datasets)}."
-    compared = [name for name in study.variants if name not in study.holdout]
-    if len(compared) > 1:
-        text += f" It compares the variants {units.listing(compared)}."
+    if len(study.compared) > 1:
+        text += f" It compares the variants {units.listing(study.compared)}."
     kept = sorted({run.depth for run in study.runs if run.variant in study.holdout})
     if kept:
         many = "depth" if len(kept) == 1 else "depths"
@@ -140,7 +141,7 @@ def _check_facts(study: StudyData) -> list[Fact]:
 
 def _correlation_fact(study: StudyData) -> Fact | None:
     joined = loss_and_score(study)
-    if joined is None or joined.correlation is None:
+    if joined is None or joined.correlation is None or math.isnan(joined.correlation.spearman.value):
         return None
     rank = joined.correlation.spearman
     value, _, bounds = strength(rank).partition(" ")

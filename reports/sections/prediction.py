@@ -97,7 +97,11 @@ def _figure(study: StudyData, outcome: Outcome, frame: pl.DataFrame) -> Figure:
 
 
 def _error_figure(study: StudyData, frame: pl.DataFrame) -> Figure:
+    labels = {run.run: f"depth {run.depth}, seed {run.seed}" for run in study.runs}
+    if len(study.compared) > 1:
+        labels = {run.run: f"{label}, {run.variant}" for run, label in zip(study.runs, labels.values(), strict=True)}
     errors = frame.with_columns(
+        label=pl.col("run").replace(labels),
         error=pl.col("measured") / pl.col("predicted") - 1,
         low=pl.col("low") / pl.col("predicted") - 1,
         high=pl.col("high") / pl.col("predicted") - 1,

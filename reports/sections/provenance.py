@@ -87,7 +87,9 @@ def _origin_table(study: StudyData) -> Table:
     numbers = ("Seed", "Processes", "FLOPs a sample", "Time")
     return Table(
         title="Code, machine and time of every run",
-        columns=tuple(Column(label=name, numeric=name in numbers, wraps=name == "Versions") for name in names),
+        columns=tuple(
+            Column(label=name, numeric=name in numbers, wraps=name in ("Versions", "Device")) for name in names
+        ),
         rows=tuple(_origin_row(run) for run in study.runs),
         note="Source: run.json. FLOPs of a sample: three forward passes, counted from the architecture.",
     )

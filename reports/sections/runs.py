@@ -61,11 +61,11 @@ def run_table(study: StudyData) -> Table:
     """One row per run."""
     names = ["Run", "State", "Depth", "Seed", "Params", "Steps", "Samples", "FLOPs"]
     names += ["Final loss", "GenEval", "Time"]
-    if len(study.variants) > 1:
+    if len(study.compared) > 1:
         names.insert(2, "Variant")
     losses, scores, seen = study.final_losses(), last_scores(study), samples_seen(study)
     rows = tuple(
-        _run_row(run, losses.get(run.run), scores.get(run.run), seen.get(run.run), len(study.variants) > 1)
+        _run_row(run, losses.get(run.run), scores.get(run.run), seen.get(run.run), len(study.compared) > 1)
         for run in study.runs
     )
     return Table(
@@ -73,7 +73,7 @@ def run_table(study: StudyData) -> Table:
         columns=tuple(Column(label=name, numeric=name not in ("Run", "State", "Variant")) for name in names),
         rows=rows,
         note=f"Params are those of the backbone, without the embedders. Losses: {study.weights} weights, last "
-        "validation. Time is training time over all restarts.",
+        "validation, of a failed run its last good one. Time is training time over all restarts.",
     )
 
 
@@ -95,7 +95,7 @@ def _run_row(
         Cell(value=run.step, text=_steps(run)),
         Cell(value=samples, text=units.short(samples)),
         Cell(value=flops, text=units.flops(flops)),
-        Cell(value=loss, text=_loss(run, loss)),
+        Cell(value=loss, text=units.loss(loss)),
         Cell(value=score[0] if score else None, text=_score(score)),
         Cell(value=run.wall_seconds, text=units.duration(run.wall_seconds)),
     ]
@@ -114,12 +114,6 @@ def _state(state: State) -> Cell:
             return text_cell("✗ failed", "bad")
         case _:
             return text_cell(state.value)
-
-
-def _loss(run: RunInfo, loss: float | None) -> str:
-    """The loss, and the step that it belongs to where that is not the run's last."""
-    early = run.state is State.FAILED and loss is not None and run.last_good_step is not None
-    return f"{units.loss(loss)} (by step {units.count(run.last_good_step)})" if early else units.loss(loss)
 
 
 def _score(score: tuple[float, float] | None) -> str:

@@ -18,8 +18,10 @@ from reports.study_data import StudyData
 
 PROMPTS_PER_TASK = 2
 IMAGES_PER_CELL = 2
-LARGEST_SIDE = 128
-"""Pixels; larger samples are scaled down, so that the page stays small."""
+SIDES = (128, 96, 64, 48)
+"""Largest side of an embedded sample in pixels: the first with which all of them fit the budget."""
+BUDGET = 1_200_000
+"""Bytes of all samples together, so that the page stays below 3 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ def samples_section(study: StudyData) -> Section:
     grid = ImageGrid(
         title="Samples by depth",
         columns=tuple(f"Depth {entry.run.depth}" for entry in sets),
-        rows=tuple(_row(prompt, tag, sets) for prompt, tag in chosen_prompts(sets)),
+        rows=_rows(sets),
         note=f"Source: samples/ of {', '.join(names)}.",
     )
     return Section(key="samples", title="Samples", blocks=(Prose(text=text), grid))
@@ -96,15 +98,25 @@ def chosen_prompts(sets: list[SampleSet]) -> list[tuple[str, str]]:
     return chosen
 
 
-def _row(prompt: str, tag: str, sets: list[SampleSet]) -> ImageRow:
+def _rows(sets: list[SampleSet]) -> tuple[ImageRow, ...]:
+    """One row per prompt, its images as large as the budget allows."""
+    rows: tuple[ImageRow, ...] = ()
+    for side in SIDES:
+        rows = tuple(_row(prompt, tag, sets, side) for prompt, tag in chosen_prompts(sets))
+        if sum(len(image.png) for row in rows for cell in row.cells for image in cell) <= BUDGET:
+            break
+    return rows
+
+
+def _row(prompt: str, tag: str, sets: list[SampleSet], side: int) -> ImageRow:
     cells = tuple(
-        tuple(image for row in entry.of(prompt)[:IMAGES_PER_CELL] if (image := _image(entry, row)) is not None)
+        tuple(image for row in entry.of(prompt)[:IMAGES_PER_CELL] if (image := _image(entry, row, side)) is not None)
         for entry in sets
     )
     return ImageRow(label=prompt, hint=tag.replace("_", " "), cells=cells)
 
 
-def _image(entry: SampleSet, row: Mapping[str, Any]) -> Image | None:
+def _image(entry: SampleSet, row: Mapping[str, Any], side: int) -> Image | None:
     """One sample as a small PNG; None where its file is missing, damaged or outside its folder."""
     path = (entry.folder / str(row["file"])).resolve()
     if not path.is_relative_to(entry.folder.resolve()) or not path.is_file():
@@ -114,21 +126,25 @@ def _image(entry: SampleSet, row: Mapping[str, Any]) -> Image | None:
     reason = str(row.get("reason") or "")
     words = f"Depth {entry.run.depth}, '{row['prompt']}', image {int(row['image']) + 1}: {mark}"
     try:
-        png = small_png(path)
+        png = small_png(path, side)
     except OSError:
         return None
     return Image(png=png, alt=words + (f" ({reason})" if reason else ""), mark=mark)
 
 
-def small_png(path: Path) -> bytes:
-    """The picture as PNG, scaled down where a side is longer than 128 pixels.
+def small_png(path: Path, side: int) -> bytes:
+    """The picture as PNG, scaled down where it is longer than ``side`` pixels.
+
+    Args:
+        path: the picture.
+        side: its largest side, in pixels.
 
     Raises:
         OSError: the file is not a picture.
     """
     with Picture.open(path) as picture:
         small = picture.convert("RGB")
-    small.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+    small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

@@ -265,6 +265,7 @@ def _points(study: Path, info: RunInfo) -> list[dict[str, Any]]:
 
 def write_study(study: Path) -> Path:
     """A whole study: depths 1 to 3 with two seeds fitted, depth 4 held out, one failed run."""
+    study.mkdir(parents=True, exist_ok=True)
     (study / "study.toml").write_text(STUDY_FILE, encoding="utf-8")
     fitted = [write_run(study, depth, seed) for depth in (1, 2, 3) for seed in (0, 1)]
     heldout = write_run(study, 4, 0, variant="held-out")

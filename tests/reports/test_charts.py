@@ -51,7 +51,7 @@ def _losses() -> pl.DataFrame:
 def test_charts_are_responsive_and_valid() -> None:
     frame, depths = _losses(), [1, 2, 3]
     errors = frame.select("run", "depth", "low", "high", predicted="loss", measured="loss", error="value")
-    errors = errors.with_columns(role=pl.lit("in the fit"))
+    errors = errors.with_columns(role=pl.lit("in the fit"), label=pl.col("run"))
     charts = [
         training.loss_against_steps(frame, depths),
         training.loss_against_compute(frame, depths, pl.DataFrame({"flops": [1e12, 3e13], "loss": [0.4, 0.3]})),

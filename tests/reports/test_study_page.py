@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from prx_scale.errors import InputError
 from prx_scale.runs import State
@@ -175,6 +177,15 @@ def test_a_sample_outside_its_folder_is_not_embedded(full_study: Path, tmp_path:
     row = json.loads(listing.read_text(encoding="utf-8").splitlines()[0])
     listing.write_text(json.dumps({**row, "file": str(secret)}) + "\n", encoding="utf-8")
     assert blocks(build_study_page(study), ImageGrid)[0].rows[0].cells[0] == ()
+
+
+def test_large_samples_are_scaled_down_to_the_budget(full_study: Path, tmp_path: Path) -> None:
+    study = Path(shutil.copytree(full_study, tmp_path / "copy"))
+    noise = np.random.default_rng(0).integers(0, 256, size=(160, 160, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    for path in study.glob("runs/*/samples/*/*/*.png"):
+        shutil.copy(tmp_path / "noise.png", path)
+    assert write_study_report(study).stat().st_size < 3e6
 
 
 def test_a_smoke_study_says_that_it_is_one(tmp_path: Path, writer: Any) -> None:
