@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+
+if TYPE_CHECKING:
+    from prx_scale.runs import State
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
@@ -50,6 +53,20 @@ class Train:
 
         if os.environ.get("RANK", "0") == "0":
             study.keep_copy(loaded)
+        folder = loaded.folder / "runs" / run.id
         with one_run(run) as watcher:
-            state = train(run, loaded.folder / "runs" / run.id, watcher)
+            state = train(run, folder, watcher)
+        if os.environ.get("RANK", "0") == "0":
+            _say(state, folder)
         return {State.DONE: 0, State.FAILED: EXIT_FAILED}.get(state, EXIT_INTERRUPTED)
+
+
+def _say(state: State, folder: Path) -> None:
+    """One line on how the run stands."""
+    from prx_scale.commands.text import plain_console
+    from prx_scale.runs import RunRecord, State
+
+    info = RunRecord(folder).read()
+    reason = f": {info.reason}" if info is not None and info.reason else ""
+    hint = f"; remove {folder} to try it again" if state is State.FAILED else ""
+    plain_console().print(f"{folder.name} is {state.value}{reason}{hint}", soft_wrap=True)
