@@ -18,8 +18,8 @@ def shapes_prompts(per_task: int = 16, seed: int = 0) -> list[Prompt]:
         seed: seed of the draw.
     """
     prompts: dict[str, dict[str, Prompt]] = {task: {} for task in TASKS}
-    # 4,096 scenes hold every one of the 5 + 15 + 20 + 30 + 80 short captions of five tasks, and 500 of color_attr.
-    for scene in draw(seed, np.arange(4096), "heldout").scenes():
+    # 8,192 scenes hold every one of the 5 + 15 + 20 + 30 + 80 short captions of five tasks, and most of color_attr.
+    for scene in draw(seed, np.arange(8192), "heldout").scenes():
         prompt = scene_prompt(scene)
         prompts[scene.task].setdefault(prompt.prompt, prompt)
     return [prompt for task in TASKS for prompt in list(prompts[task].values())[:per_task]]
