@@ -16,7 +16,8 @@ from __future__ import annotations
 import datetime
 import os
 import socket
-from collections.abc import Iterator
+import warnings
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -31,6 +32,10 @@ from parallel.host import HostModule
 
 
 def _bridge() -> None:
+    # Initial weights and noise never come from DTensor's generators; its warning about them says nothing here.
+    warnings.filterwarnings("ignore", message="DTensor (random operators|manual_seed)", category=UserWarning)
+    # The last block hands its text tokens through; nothing writes into them.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view", category=UserWarning)
     if not torch.accelerator.is_available():
         _titan_utils.device_type = "cpu"
         _titan_utils.device_module = HostModule()  # type: ignore[assignment]
@@ -159,7 +164,7 @@ def device_name() -> str:
 
 
 @contextmanager
-def process_group_environment() -> Iterator[None]:
+def process_group_environment() -> Generator[None]:
     """Give a process that no launcher started the variables of a world of one; under a launcher change nothing.
 
     A world of one meets itself at a free loopback port, so that runs side by side do not collide.
