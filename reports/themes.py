@@ -95,6 +95,7 @@ def _legend(palette: Palette) -> dict[str, Any]:
         "symbolBaseStrokeColor": palette.ink,
         "symbolBaseFillColor": palette.ink,
         "gradientLength": 160,
+        "gradientOpacity": 1,
         "layout": {"top": {"direction": "vertical", "anchor": "start", "margin": 8}},
     }
 

@@ -18,14 +18,28 @@ ROLE_SIZE = alt.condition(f"datum.role == '{ROLES[0]}'", alt.value(55), alt.valu
 USED_SIZE = alt.condition("datum.used == 'fitted'", alt.value(34), alt.value(130))
 
 
-def size_colour(groups: Sequence[str], title: str, symbol: str = "stroke") -> alt.Color:
+def size_colour(points: pl.DataFrame, groups: Sequence[str], title: str, symbol: str = "stroke") -> alt.Color:
     """Colour of model sizes: one ordered hue per group, or a continuous one over ``params`` without groups."""
     if not groups:
         short = "replace(datum.label, 'G', 'B')"
-        legend = alt.Legend(title=title, type="gradient", format="~s", labelExpr=short, tickCount=4)
-        return alt.Color("params:Q", scale=alt.Scale(type="log"), legend=legend)
-    legend = alt.Legend(title=title, symbolType=symbol, columns=min(len(groups), 6 if title == "Depth" else 3))
-    return alt.Color("group:O", scale=alt.Scale(domain=list(groups)), sort=None, legend=legend)
+        ramp = alt.Legend(title=title, type="gradient", format="~s", labelExpr=short, tickCount=4)
+        return alt.Color("params:Q", scale=_size_scale(points), legend=ramp)
+    keys = alt.Legend(title=title, symbolType=symbol, columns=min(len(groups), 6 if title == "Depth" else 3))
+    return alt.Color("group:O", scale=alt.Scale(domain=list(groups)), sort=None, legend=keys)
+
+
+def _size_stroke(points: pl.DataFrame) -> alt.Stroke:
+    """The continuous colour of sizes for lines.
+
+    Vega-Lite merges legends of equal domains, and a merged one is a row of symbols, not a ramp; a domain that
+    differs in the ninth digit keeps the legend of the points to themselves.
+    """
+    return alt.Stroke("params:Q", scale=_size_scale(points, 1 + 1e-9), legend=None)
+
+
+def _size_scale(points: pl.DataFrame, room: float = 1.0) -> alt.Scale:
+    sizes = points["params"].to_numpy()
+    return alt.Scale(type="log", domain=[float(sizes.min()) / room, float(sizes.max()) * room])
 
 
 def _used(points: pl.DataFrame) -> alt.Shape:
@@ -54,12 +68,16 @@ def fitted_curves(
         group_title: what a group is, for the legend.
         x_title: what x is, with its unit.
     """
-    colour = size_colour(groups, group_title)
+    colour = size_colour(points, groups, group_title)
     x = base.log_x("x", x_title, [*points["x"].to_list(), *curves["x"].to_list()])
     losses = [*points["loss"], *curves["loss"], *curves["low"].drop_nulls(), *curves["high"].drop_nulls()]
     y, low = base.loss_y("loss", losses), base.loss_y("low", losses)
-    band = alt.Chart(curves).mark_area(opacity=0.13).encode(x=x, y=low, y2="high:Q", color=colour, detail="group:N")
-    line = alt.Chart(curves).mark_line(strokeWidth=1.6).encode(x=x, y=y, color=colour, detail="group:N")
+    band = alt.Chart(curves).mark_area(opacity=0.13).encode(x=x, y=low, y2="high:Q", detail="group:N")
+    line = alt.Chart(curves).mark_line(strokeWidth=1.6, strokeDash=[1, 0], style="frontier")
+    line = line.encode(x=x, y=y, detail="group:N")
+    if curves["group"].n_unique() > 1:
+        band = band.encode(color=colour)
+        line = line.encode(color=colour) if groups else line.encode(stroke=_size_stroke(points))
     tooltip = [
         alt.Tooltip("group:O", title=group_title),
         alt.Tooltip("x:Q", title=x_title, format=".3s"),
@@ -117,7 +135,7 @@ def residuals(frame: pl.DataFrame, groups: Sequence[str], group_title: str) -> A
             size=USED_SIZE,
             x=base.linear_x("predicted", "Fitted loss"),
             y=base.linear_y("residual", "Measured ÷ fitted − 1", axis_format="+.1~%"),
-            color=size_colour(groups, group_title, "circle"),
+            color=size_colour(frame, groups, group_title, "circle"),
             tooltip=[
                 alt.Tooltip("group:O", title=group_title),
                 alt.Tooltip("predicted:Q", format=".4f"),

@@ -305,6 +305,17 @@ def synthetic_fit() -> tuple[scaling.FitResult, scaling.Points]:
     return scaling.fit(points, law="chinchilla", bootstrap=100, predict=[(8e6, 1e5)]), points
 
 
+@pytest.fixture(scope="session")
+def fit_of_many_sizes() -> tuple[scaling.FitResult, scaling.Points]:
+    """A fit of as many model sizes as points, with compute."""
+    rng = np.random.default_rng(1)
+    params = np.geomspace(1e7, 1e10, 40)
+    data = params * rng.uniform(5, 40, 40)
+    loss = (1.8 + 400 / params**0.34 + 410 / data**0.28) * np.exp(rng.normal(0, 0.004, 40))
+    points = scaling.Points(params=params, data=data, loss=loss, flops=6 * params * data)
+    return scaling.fit(points, bootstrap=50), points
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyWriter:
     """The writers above, for tests that build a study of their own."""

@@ -39,13 +39,18 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def pages(
-    full_study: Path, synthetic_fit: tuple[scaling.FitResult, scaling.Points], tmp_path_factory: pytest.TempPathFactory
+    full_study: Path,
+    synthetic_fit: tuple[scaling.FitResult, scaling.Points],
+    fit_of_many_sizes: tuple[scaling.FitResult, scaling.Points],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
-    """A study page and a fit page as files."""
+    """A study page and two fit pages as files."""
     folder = tmp_path_factory.mktemp("pages")
     fit = folder / "fit.html"
     fit.write_text(render_fit_page(*synthetic_fit), encoding="utf-8")
-    return {"study": write_study_report(full_study, folder / "study.html"), "fit": fit}
+    many = folder / "many.html"
+    many.write_text(render_fit_page(*fit_of_many_sizes), encoding="utf-8")
+    return {"many": many, "study": write_study_report(full_study, folder / "study.html"), "fit": fit}
 
 
 @dataclass(kw_only=True)
@@ -91,7 +96,7 @@ CLIPPED = """() => [...document.querySelectorAll('[data-chart] svg')].flatMap((s
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", ["study", "fit"])
+@pytest.mark.parametrize("name", ["study", "fit", "many"])
 def test_a_report_opens_offline_and_fits(
     browser: Any, pages: dict[str, Path], name: str, width: int, theme: str
 ) -> None:
@@ -100,7 +105,7 @@ def test_a_report_opens_offline_and_fits(
     assert [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []
     assert len([url for url in opened.requests if url.startswith("file:")]) == 1
     marks = opened.page.evaluate(MARKS)
-    assert len(marks) == {"study": 10, "fit": 3}[name]
+    assert len(marks) == {"study": 10, "fit": 3, "many": 3}[name]
     assert all(number > 0 for number in marks.values()), marks
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     assert opened.page.evaluate(OVERFLOWING) == []

@@ -65,12 +65,11 @@ def test_frames_follow_the_fit(synthetic_fit: tuple[scaling.FitResult, scaling.P
     assert (curves["low"] < curves["loss"]).all() and (curves["loss"] < curves["high"]).all()
 
 
-def test_many_sizes_are_coloured_continuously() -> None:
-    rng = np.random.default_rng(1)
-    params = np.geomspace(1e7, 1e10, 40)
-    data = params * rng.uniform(5, 40, 40)
-    points = scaling.Points(params=params, data=data, loss=1.8 + 400 / params**0.34 + 410 / data**0.28)
-    frames = fit_frames(scaling.fit(points, bootstrap=0), points_frame(points))
+def test_many_sizes_are_coloured_continuously(
+    fit_of_many_sizes: tuple[scaling.FitResult, scaling.Points],
+) -> None:
+    result, points = fit_of_many_sizes
+    frames = fit_frames(result, points_frame(points))
     assert frames.groups == ()
     assert frames.curves["group"].n_unique() == 6
 
