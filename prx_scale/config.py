@@ -109,7 +109,7 @@ class Checkpoint:
     """[checkpoint]: TorchTitan checkpoints, to resume from and to evaluate."""
 
     every: int = bounded(200, low=1)
-    keep: int = bounded(0, low=0)
+    keep: int = bounded(10, low=0)
     """How many of the latest stay; 0 keeps all, and 1 is refused, as the latest may be half-written."""
 
 
@@ -186,6 +186,12 @@ class RunConfig:
     def tokens_per_sample(self) -> int:
         """Image tokens of one image."""
         return (self.data.image_size // self.model.patch) ** 2
+
+    @property
+    def evaluated_steps(self) -> list[int]:
+        """Steps whose checkpoints are evaluated: those of the regular interval, and the last."""
+        regular = range(self.checkpoint.every, self.training.steps, self.checkpoint.every)
+        return [*regular, self.training.steps]
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as it stands in run.json."""

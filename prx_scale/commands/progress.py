@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from rich.progress import (
 
 from prx_scale.commands.text import plain_console
 from prx_scale.config import RunConfig
-from prx_scale.runs import TrainRow, ValidationRow
+from prx_scale.runs import TrainRow, ValidationRow, read_rows
 from slurm.status import last_row
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -129,3 +129,27 @@ def many_runs(runs: Sequence[RunConfig], study_folder: Path, console: Console) -
     """
     with bars(console) as progress:
         yield StudyWatcher(runs, study_folder, progress, console)
+
+
+@contextmanager
+def evaluations(runs: Sequence[RunConfig], study_folder: Path, console: Console) -> Generator[Callable[[], None]]:
+    """A bar for checkpoints that are scored in other processes.
+
+    Args:
+        runs: whose checkpoints are scored.
+        study_folder: where their records are.
+        console: where the bar is drawn.
+
+    Yields:
+        Brings the bar up to date.
+    """
+    records = [study_folder / "runs" / run.id / "evaluation.jsonl" for run in runs]
+    with bars(console) as progress:
+        total = sum(len(run.evaluated_steps) for run in runs)
+        task = progress.add_task("checkpoints", total=total, loss="", speed="sampled and scored")
+
+        def tick() -> None:
+            scored = sum(len({row["step"] for row in read_rows(record)}) for record in records)
+            progress.update(task, completed=scored)
+
+        yield tick

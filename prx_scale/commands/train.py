@@ -51,13 +51,14 @@ class Train:
         from prx_scale.runs import State
         from prx_scale.training.run import train
 
+        folder = loaded.folder / "runs" / run.id
         if os.environ.get("RANK", "0") == "0":
             study.keep_copy(loaded)
-        folder = loaded.folder / "runs" / run.id
-        with one_run(run) as watcher:
-            state = train(run, folder, watcher)
-        if os.environ.get("RANK", "0") == "0":
+            with one_run(run) as watcher:
+                state = train(run, folder, watcher)
             _say(state, folder)
+        else:
+            state = train(run, folder)
         return {State.DONE: 0, State.FAILED: EXIT_FAILED}.get(state, EXIT_INTERRUPTED)
 
 

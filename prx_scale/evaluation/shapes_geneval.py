@@ -48,19 +48,11 @@ def due_steps(info: RunInfo) -> list[int]:
     done = {
         row["step"]
         for row in read_rows(info.folder / "evaluation.jsonl")
-        if _setting(row["weights"], row["steps"], row["guidance"])
-        == _setting(run.evaluation.weights, run.evaluation.steps, run.evaluation.guidance)
+        if (row["weights"], row["steps"], row["guidance"])
+        == (run.evaluation.weights, run.evaluation.steps, run.evaluation.guidance)
     }
-    regular = (step for step in checkpoint_steps(info.folder) if _is_regular(run, step))
-    return [step for step in regular if step not in done]
-
-
-def _setting(weights: str, steps: int, guidance: float) -> tuple[str, int, float]:
-    return weights, steps, guidance
-
-
-def _is_regular(run: RunConfig, step: int) -> bool:
-    return step % run.checkpoint.every == 0 or step == run.training.steps
+    kept = set(checkpoint_steps(info.folder))
+    return [step for step in run.evaluated_steps if step in kept and step not in done]
 
 
 def images_per_evaluation(run: RunConfig) -> int:

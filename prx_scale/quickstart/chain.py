@@ -9,16 +9,18 @@ from importlib import resources
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from prx_scale import study as studies
 from prx_scale import studyfit
 from prx_scale.commands.children import evaluate_job
+from prx_scale.commands.progress import evaluations
 from prx_scale.commands.sweep import launch, plan_table
 from prx_scale.errors import InputError
 from prx_scale.models.build import model_shape
 from prx_scale.models.sizes import training_flops
 from prx_scale.quickstart.preview import write_preview
-from prx_scale.runs import RunRecord, State, write_atomically
+from prx_scale.runs import RunRecord, State, load, load_runs, write_atomically
 from prx_scale.study import Study
 from reports.study_page import write_study_report
 from slurm.local import Interrupted, room, run_jobs
@@ -128,8 +130,9 @@ def _evaluate(study: Study, ids: Sequence[str], console: Console) -> int:
     groups = _even_groups(study, ids)
     jobs = [evaluate_job(study.folder, group, f"evaluate-{number}") for number, group in enumerate(groups)]
     try:
-        with console.status("sampling images from every checkpoint ..."):
-            outcomes = run_jobs(jobs, room(len(jobs))) if jobs else []
+        with evaluations([run for run in study.runs if run.id in ids], study.folder, console) as tick:
+            outcomes = run_jobs(jobs, room(len(jobs)), tick) if jobs else []
+            tick()
     except Interrupted:
         console.print("interrupted: the same command goes on from here")
         return EXIT_INTERRUPTED
@@ -150,16 +153,11 @@ def _even_groups(study: Study, ids: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _summary(study: Study, console: Console) -> None:
-    from rich.table import Table
-
-    from prx_scale import runs
-
-    losses = {row["run"]: row["loss"] for row in _last_rows(study, "validation") if row["weights"] == "ema"}
-    scores = {row["run"]: row["value"] for row in _last_rows(study, "evaluation") if row["metric"] == "geneval/overall"}
+    losses, scores = _last_values(study)
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "depth", "params", "state", "validation loss (ema)", "GenEval overall"):
         table.add_column(heading, justify="left" if heading in ("run", "state") else "right")
-    for info in runs.load_runs(study.folder):
+    for info in load_runs(study.folder):
         loss, score = losses.get(info.run), scores.get(info.run)
         table.add_row(
             info.run,
@@ -172,8 +170,9 @@ def _summary(study: Study, console: Console) -> None:
     console.print(table)
 
 
-def _last_rows(study: Study, table: str) -> list[dict[str, object]]:
-    from prx_scale import runs
-
-    frame = runs.load(study.folder, "validation" if table == "validation" else "evaluation")
-    return frame.sort("run", "step").to_dicts()
+def _last_values(study: Study) -> tuple[dict[str, float], dict[str, float]]:
+    """Of every run the last validation loss of its averaged weights, and the last GenEval score."""
+    validation = load(study.folder, "validation").filter(weights="ema").sort("step")
+    evaluation = load(study.folder, "evaluation").filter(metric="geneval/overall").sort("step")
+    losses = dict(zip(validation["run"], validation["loss"], strict=True))
+    return losses, dict(zip(evaluation["run"], evaluation["value"], strict=True))
