@@ -164,14 +164,22 @@ def _items(value: object, where: str) -> tuple[Item, ...]:
 def _item(row: object, where: str) -> Item:
     fields = _mapping(row, where, required={"class", "count"}, optional={"color", "position"})
     count, color = fields["count"], fields.get("color")
-    if not isinstance(count, int) or count < 1:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise InputError(f"{where}: count must be a positive integer, not {count!r}")
     if color is not None and color not in COLORS:
         raise InputError(f"{where}: unknown color {color!r}; {nearest(str(color), COLORS)}")
-    relation, target = fields.get("position", (None, 0))
-    if relation is not None and relation not in RELATIONS:
-        raise InputError(f"{where}: unknown relation {relation!r}; {nearest(str(relation), RELATIONS)}")
-    return Item(name=str(fields["class"]), count=count, color=color, relation=relation, relative_to=int(target))
+    relation, target = _position(fields["position"], where) if "position" in fields else (None, 0)
+    return Item(name=str(fields["class"]), count=count, color=color, relation=relation, relative_to=target)
+
+
+def _position(value: object, where: str) -> tuple[str, int]:
+    match value:
+        case [str() as relation, int() as target] if relation in RELATIONS:
+            return relation, target
+        case [str() as relation, int()]:
+            raise InputError(f"{where}: unknown relation {relation!r}; {nearest(relation, RELATIONS)}")
+        case _:
+            raise InputError(f"{where}: position must be [relation, index of an earlier item], not {value!r}")
 
 
 def relations(a: Box, b: Box, margin: float = 0.1) -> frozenset[str]:

@@ -153,6 +153,14 @@ class TestMetadata:
                 {"tag": "x", "prompt": "x", "include": [{"class": "d", "count": 1, "position": ["left of", 0]}]},
                 "earlier item",
             ),
+            (
+                {"tag": "x", "prompt": "x", "include": [{"class": "d", "count": 1, "position": ["under", 0]}]},
+                "unknown relation 'under'",
+            ),
+            (
+                {"tag": "x", "prompt": "x", "include": [{"class": "d", "count": 1, "position": "above"}]},
+                r"position must be \[relation, index",
+            ),
             ({"tag": "x", "prompt": "x", "include": [], "exlude": []}, "did you mean 'exclude'"),
         ],
     )
