@@ -114,7 +114,8 @@ class StudyData:
     @property
     def weights(self) -> str:
         """The weights that losses are quoted for: the averaged ones where they were validated."""
-        return "ema" if "ema" in self.validation["weights"].unique().to_list() else "raw"
+        known = self.validation["weights"].unique().to_list()
+        return "ema" if "ema" in known or not known else "raw"
 
     def last_validations(self) -> pl.DataFrame:
         """The last validation row of every run, in the weights that losses are quoted for."""

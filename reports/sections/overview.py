@@ -9,7 +9,7 @@ from reports import units
 from reports.page import Block, Bullets, Fact, Facts, Prose, Section
 from reports.sections.evaluation import loss_and_score, strength
 from reports.sections.prediction import verdict
-from reports.sections.runs import last_scores, samples_seen, stopped_sentence
+from reports.sections.runs import last_scores, progress, stopped_sentence
 from reports.study_data import StudyData, setting
 
 
@@ -93,11 +93,11 @@ def _size_fact(study: StudyData) -> Fact:
 
 
 def _compute_fact(study: StudyData) -> Fact | None:
-    spent = sum(flops for _, flops in samples_seen(study).values())
+    spent = sum(run.flops for run in progress(study).values())
     if not spent:
         return None
     seconds = sum(run.wall_seconds for run in study.runs)
-    note = f"{units.duration(seconds)} of training in all"
+    note = f"{units.duration(seconds)} of training in all" if seconds else ""
     return Fact(label="Training FLOPs, all runs", value=spent, text=units.flops(spent), note=note)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import polars as pl
 
 from prx_scale.runs import RunInfo, State
@@ -46,15 +48,24 @@ def last_scores(study: StudyData) -> dict[str, tuple[float, float]]:
     return {row["run"]: (row["value"], row["stderr"]) for row in last.iter_rows(named=True)}
 
 
-def samples_seen(study: StudyData) -> dict[str, tuple[int, float]]:
-    """Samples seen and FLOPs spent by every run so far, by run."""
-    seen: dict[str, tuple[int, float]] = {}
-    for frame in (study.train, study.validation):
-        last = frame.group_by("run").agg(pl.col("samples").max(), pl.col("flops").max())
-        for run, samples, flops in last.iter_rows():
-            if samples is not None and samples >= seen.get(run, (0, 0.0))[0]:
-                seen[run] = (samples, flops)
-    return seen
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run has come, by the last row it wrote."""
+
+    step: int
+    samples: int
+    flops: float
+
+
+def progress(study: StudyData) -> dict[str, Progress]:
+    """Steps done, samples seen and FLOPs spent by every run that has written a row, by run."""
+    names = ["run", "step", "samples", "flops"]
+    rows = pl.concat([study.train.select(names), study.validation.select(names)])
+    last = rows.sort("step").group_by("run", maintain_order=True).last()
+    return {
+        row["run"]: Progress(step=row["step"], samples=row["samples"], flops=row["flops"])
+        for row in last.iter_rows(named=True)
+    }
 
 
 def run_table(study: StudyData) -> Table:
@@ -63,7 +74,7 @@ def run_table(study: StudyData) -> Table:
     names += ["Final loss", "GenEval", "Time"]
     if len(study.compared) > 1:
         names.insert(2, "Variant")
-    losses, scores, seen = study.final_losses(), last_scores(study), samples_seen(study)
+    losses, scores, seen = study.final_losses(), last_scores(study), progress(study)
     rows = tuple(
         _run_row(run, losses.get(run.run), scores.get(run.run), seen.get(run.run), len(study.compared) > 1)
         for run in study.runs
@@ -81,10 +92,11 @@ def _run_row(
     run: RunInfo,
     loss: float | None,
     score: tuple[float, float] | None,
-    seen: tuple[int, float] | None,
+    seen: Progress | None,
     variants: bool,
 ) -> tuple[Cell, ...]:
-    samples, flops = seen or (None, None)
+    samples, flops = (seen.samples, seen.flops) if seen else (None, None)
+    step = max(run.step, seen.step) if seen else run.step
     cells = [
         text_cell(run.run),
         _state(run.state),
@@ -92,7 +104,7 @@ def _run_row(
         Cell(value=run.depth, text=str(run.depth)),
         Cell(value=run.seed, text=str(run.seed)),
         Cell(value=run.parameters.backbone, text=units.short(run.parameters.backbone)),
-        Cell(value=run.step, text=_steps(run)),
+        Cell(value=step, text=_steps(step, run.steps)),
         Cell(value=samples, text=units.short(samples)),
         Cell(value=flops, text=units.flops(flops)),
         Cell(value=loss, text=units.loss(loss)),
@@ -102,8 +114,8 @@ def _run_row(
     return tuple(cells)
 
 
-def _steps(run: RunInfo) -> str:
-    return units.count(run.step) if run.step == run.steps else f"{units.count(run.step)} of {units.count(run.steps)}"
+def _steps(done: int, planned: int) -> str:
+    return units.count(done) if done == planned else f"{units.count(done)} of {units.count(planned)}"
 
 
 def _state(state: State) -> Cell:
