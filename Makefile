@@ -56,11 +56,11 @@ clean: ## remove the environment and the caches; studies stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
-	@set -e; \
+	@set -e; python=; \
 	for candidate in $(if $(PYTHON),'$(PYTHON)',$(PYTHON_CANDIDATES)); do \
 		if "$$candidate" -c '$(PYTHON_ALLOWED)' 2>/dev/null; then python=$$candidate; break; fi; \
 	done; \
-	if [ -z "$${python-}" ]; then \
+	if [ -z "$$python" ]; then \
 		echo "make: no Python from 3.11 to 3.13 among: $(if $(PYTHON),$(PYTHON),$(PYTHON_CANDIDATES));" \
 			"install one, or name it: make PYTHON=/path/to/python3.11" >&2; \
 		exit 1; \
@@ -87,6 +87,7 @@ $(VENV)/.trained: $(VENV)/.torch
 	@$(PIP) -e '.[train]'
 	@touch $@
 
+# pyright runs on node, which its extra brings where there is none.
 $(VENV)/.tested: $(VENV)/.trained
 	@echo "installing the test tools"
 	@$(PIP) -e '.[train,test]' 'pyright[nodejs]'
