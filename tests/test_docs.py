@@ -186,6 +186,13 @@ def test_fitting_page_names_every_law_and_column() -> None:
 def test_example_study_resolves() -> None:
     example = study.load(ROOT / "examples" / "study.toml", Path("unused"))
     assert {run.model.depth for run in example.runs if run.variant == "base"} == {1, 2, 3}
+    pages = "".join(page.read_text("utf-8") for page in (ROOT / "docs").glob("*.md"))
+    shown = set(re.findall(r"\bd\d+-[\w-]*s\d+-[0-9a-f]{8}\b", pages))
+    assert shown and shown <= {run.id for run in example.runs}
+    for page in (ROOT / "docs").glob("*.md"):
+        for arguments in verbs(page):
+            if "examples/study.toml" in arguments and "--run" in arguments:
+                assert example.run(arguments[arguments.index("--run") + 1])
 
 
 def test_the_fit_pasted_in_the_readme_is_what_comes_out() -> None:
