@@ -54,7 +54,7 @@ class Check:
     measured: float
     held: bool
     error_relative: float
-    """(measured - predicted) / measured."""
+    """measured / predicted - 1."""
 
 
 def fit_study(study: Study) -> FitResult:
@@ -216,7 +216,7 @@ def _check(row: dict[str, Any], forecast: Forecast, level: float) -> Check:
         level=level,
         measured=row["loss"],
         held=low <= row["loss"] <= high,
-        error_relative=(row["loss"] - forecast.loss) / row["loss"],
+        error_relative=row["loss"] / forecast.loss - 1,
     )
 
 

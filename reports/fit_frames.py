@@ -116,15 +116,9 @@ def _curve(result: FitResult, rows: pl.DataFrame, axis: Axis, group: str, params
         n, d = grid, np.ones_like(grid)
     elif axis == "flops":
         n, d = np.ones_like(grid), grid / (result.provenance.flops_per or 1.0)
-    low, high = _band(result, n, d)
+    low, high = result.predict_interval(n, d)
     columns = {"x": grid, "loss": result.predict(n, d), "low": low, "high": high, "params": np.full_like(grid, params)}
     return pl.DataFrame(columns).with_columns(pl.col("low", "high").fill_nan(None), group=pl.lit(group))
-
-
-def _band(result: FitResult, params: FloatArray, data: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Prediction intervals point by point: each starts the same residual draws anew, so that the band is smooth."""
-    pairs = [result.predict_interval(n, d) for n, d in zip(params, data, strict=True)]
-    return np.array([float(low) for low, _ in pairs]), np.array([float(high) for _, high in pairs])
 
 
 def has_frontier(result: FitResult) -> bool:

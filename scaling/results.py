@@ -180,9 +180,11 @@ class FitResult:
             return np.full(shape, np.nan), np.full(shape, np.nan)
         loss = get_law(self.law).predict(self.draws, x)
         rng = np.random.default_rng([self.provenance.seed, 1])
-        luck = rng.choice(self.residuals, size=loss.shape)
+        # One draw of luck per resample, shared by all runs asked for: intervals along a curve are then smooth, and
+        # the interval of a run does not depend on what else was asked.
+        luck = rng.choice(self.residuals, size=(len(loss), 1))
         if self.run_freedom:
-            luck = luck + self.run_noise * rng.standard_t(self.run_freedom, size=loss.shape)
+            luck = luck + self.run_noise * rng.standard_t(self.run_freedom, size=(len(loss), 1))
         loss = loss * np.exp(luck)
         low, high = np.quantile(loss, interval_bounds(self.level if level is None else level), axis=0)
         return low.reshape(shape), high.reshape(shape)

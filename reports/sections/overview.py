@@ -7,6 +7,7 @@ import math
 from prx_scale.runs import State
 from reports import units
 from reports.page import Block, Bullets, Fact, Facts, Prose, Section
+from reports.sections.dataset import dataset_examples
 from reports.sections.evaluation import loss_and_score, strength
 from reports.sections.prediction import verdict
 from reports.sections.runs import last_scores, progress, stopped_sentence
@@ -25,6 +26,9 @@ def about_section(study: StudyData) -> Section:
         )
         blocks.append(Prose(text=text, tone="warning"))
     blocks += [Prose(text=problem, tone="warning") for problem in study.problems]
+    examples = dataset_examples(study.folder)
+    if examples is not None:
+        blocks.append(examples)
     return Section(key="about", title="What this is", blocks=tuple(blocks))
 
 

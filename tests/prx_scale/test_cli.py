@@ -89,10 +89,9 @@ def test_dry_run_prints_derived_numbers_and_writes_nothing(tmp_path: Path) -> No
     file.write_text(STUDY)
     done = prx("sweep", file, "--dry-run")
     assert done.returncode == 0
-    assert "3.6" not in done.stdout
     lines = [line for line in done.stdout.splitlines() if line.startswith("d")]
     assert [line.split()[1:3] for line in lines] == [["1", "64"], ["2", "128"]]
-    assert all(line.endswith("start") for line in lines)
+    assert all(line.rstrip().endswith("start") for line in lines)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.toml"]
 
 
