@@ -1,0 +1,133 @@
+"""Averaged weights, batches and validation, piece by piece."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from prx_scale.config import RunConfig
+from prx_scale.data.shapes.dataset import ShapesDataset
+from prx_scale.study import load
+from prx_scale.training.batches import SampleLoader, training_batch, validation_batch
+from prx_scale.training.ema import AveragedWeights, decay_at
+from prx_scale.training.validation import Validator
+
+STUDY = """
+[study]
+name = "s"
+[model]
+depth = 1
+patch = 4
+[training]
+steps = 100
+batch = 12
+[validation]
+images = 5
+levels = 4
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunConfig:
+    (tmp_path / "study.toml").write_text(STUDY)
+    return load(tmp_path).runs[0]
+
+
+def test_average_follows_its_recursion_and_is_put_in_place_and_taken_out() -> None:
+    model = nn.Linear(3, 2)
+    average = AveragedWeights(model, decay=0.9)
+    expected = model.weight.detach().clone()
+    for step in range(1, 30):
+        with torch.no_grad():
+            model.weight.normal_(generator=torch.Generator().manual_seed(step))
+        average.update(step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * model.weight.detach()
+    raw = model.weight.detach().clone()
+    with average.in_place():
+        torch.testing.assert_close(model.weight.detach(), expected)
+    assert torch.equal(model.weight, raw)
+
+
+def test_decay_grows_to_its_limit() -> None:
+    decays = [decay_at(step, 0.99) for step in range(1, 2000)]
+    assert decays[0] == pytest.approx(2 / 11)
+    assert decays == sorted(decays)
+    assert decays[-1] == 0.99
+
+
+def test_loaders_of_all_ranks_together_see_every_sample_once(run: RunConfig) -> None:
+    def seen(world: int, size: int, rounds: int) -> torch.Tensor:
+        loaders = [
+            iter(SampleLoader(SampleLoader.Config(run=run), dp_world_size=world, dp_rank=rank, local_batch_size=size))
+            for rank in range(world)
+        ]
+        return torch.cat([next(loader)[1] for _ in range(rounds) for loader in loaders])
+
+    assert torch.equal(seen(1, 12, 2), seen(2, 6, 2))
+    assert torch.equal(seen(1, 12, 2), seen(3, 2, 4))
+
+
+def test_loader_goes_on_where_it_stopped_on_another_number_of_ranks(run: RunConfig) -> None:
+    config = SampleLoader.Config(run=run)
+    whole = iter(SampleLoader(config, dp_world_size=1, dp_rank=0, local_batch_size=12))
+    next(whole)
+    first = SampleLoader(config, dp_world_size=2, dp_rank=1, local_batch_size=6)
+    next(iter(first))
+    resumed = SampleLoader(config, dp_world_size=1, dp_rank=0, local_batch_size=12)
+    resumed.load_state_dict(first.state_dict())
+    for ours, theirs in zip(next(iter(resumed)), next(whole), strict=True):
+        if isinstance(ours, dict):
+            assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        else:
+            assert torch.equal(ours, theirs)
+
+
+def test_share_of_samples_without_condition(run: RunConfig) -> None:
+    batch = training_batch(run, ShapesDataset(), np.arange(3000))
+    dropped = batch.context.flatten(1).abs().amax(1) == 0
+    assert torch.equal(dropped, batch.pooled.abs().amax(1) == 0)
+    assert dropped.float().mean().item() == pytest.approx(0.1, abs=0.02)
+    assert batch.t.min() > 0 and batch.t.max() < 1
+
+
+def test_validation_is_the_same_for_every_seed_of_a_run(run: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(STUDY.replace("steps = 100", "steps = 100\nseed = 5"))
+    other = load(tmp_path).runs[0]
+    items = np.arange(20)
+    a, b = (validation_batch(each, ShapesDataset(split="heldout"), items) for each in (run, other))
+    assert torch.equal(a.noise, b.noise) and torch.equal(a.x0, b.x0)
+    assert a.t.tolist() == pytest.approx([0.25, 0.5, 0.75, 1.0] * 5)
+    assert torch.equal(a.x0[0], a.x0[3]) and not torch.equal(a.noise[0], a.noise[3])
+
+
+class Zero(nn.Module):
+    """Predicts no velocity at all."""
+
+    def forward(self, z: torch.Tensor, *, t: torch.Tensor, **_: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(z)
+
+
+def test_validation_loss_of_a_known_model(run: RunConfig) -> None:
+    """A model that predicts zero has loss mean (eps - x0)^2 at every level."""
+    losses = Validator(run, device=torch.device("cpu"), rank=0, world=1).losses(Zero())
+    batch = validation_batch(run, ShapesDataset(split="heldout"), np.arange(20))
+    errors = (batch.noise - batch.x0).square().flatten(1).mean(1).reshape(5, 4).mean(0)
+    assert losses.levels == [0.25, 0.5, 0.75, 1.0]
+    assert losses.loss_per_level == pytest.approx(errors.tolist(), rel=1e-6)
+    assert losses.loss == pytest.approx(errors[:3].mean().item(), rel=1e-6)
+
+
+def test_validation_items_are_dealt_out_without_loss_or_double_counting(run: RunConfig) -> None:
+    whole = Validator(run, device=torch.device("cpu"), rank=0, world=1).losses(Zero())
+    for world in (2, 3, 7):
+        parts = [Validator(run, device=torch.device("cpu"), rank=rank, world=world) for rank in range(world)]
+        counts = [sum(len(items) for items, _ in part._own_batches()) for part in parts]
+        assert len(set(counts)) == 1
+        items = [item for part in parts for batch, _ in part._own_batches() for item in batch.tolist() if item < 20]
+        assert sorted(items) == list(range(20))
+    assert whole.loss > 0
