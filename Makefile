@@ -87,8 +87,7 @@ $(VENV)/.trained: $(VENV)/.torch
 	@$(PIP) -e '.[train]'
 	@touch $@
 
-# pyright runs on node, which its extra brings where there is none.
 $(VENV)/.tested: $(VENV)/.trained
 	@echo "installing the test tools"
-	@$(PIP) -e '.[train,test]' 'pyright[nodejs]'
+	@$(PIP) -e '.[train,test]'
 	@touch $@

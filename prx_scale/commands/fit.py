@@ -181,12 +181,19 @@ def resolve_targets(loaded: Loaded, law: str, targets: list[dict[str, float]]) -
 
 
 def _place(target: dict[str, float], quick: FitResult, k: float) -> tuple[float, float]:
+    from scaling.laws import get_law
+
     if "flops" not in target:
         return target["params"], target["data"]
     if "params" in target:
         return target["params"], target["flops"] / (k * target["params"])
     if "data" in target:
         return target["flops"] / (k * target["data"]), target["data"]
+    if get_law(quick.law).axes == ("flops",):
+        # Compute alone decides, so any split gives the same loss: take the middle of the sizes measured.
+        low, high = quick.observed["params"]
+        params = (low * high) ** 0.5
+        return params, target["flops"] / (k * params)
     params, data, _ = quick.frontier(target["flops"])
     return float(params), float(data)
 

@@ -41,8 +41,8 @@ class Report:
         try:
             sentence = studyfit.refresh(loaded)
             if sentence:
-                console.print(sentence)
+                console.print(sentence, soft_wrap=True)
         except InputError as error:
-            console.print(f"no fit: {error}")
-        console.print(str(write_study_report(self.study_dir, self.out)))
+            console.print(f"no fit: {error}", soft_wrap=True)
+        console.print(str(write_study_report(self.study_dir, self.out)), soft_wrap=True)
         return 0

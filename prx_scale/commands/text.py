@@ -13,17 +13,21 @@ _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def number(value: float) -> str:
-    """A count with three digits: 3.59M; a power of ten from 1e15 on; small whole numbers as they are.
+    """A count with three digits: 3.59M; a power of ten from 1e15 on; whole numbers below 10,000 as they are.
 
     Args:
         value: not negative.
     """
     if value >= 1e15:
         return f"{value:.2e}"
+    if value < 10_000 and value == int(value):
+        return f"{value:.0f}"
     for size, unit in _UNITS:
-        if value >= size * 10 or (value >= size and value != int(value)) or value >= 1e6 == size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:g}"
+        # What rounds to 1000 of a unit is 1 of the next.
+        if value >= size * 0.9995:
+            scaled = value / size
+            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f}{unit}"
+    return f"{value:.3g}"
 
 
 def duration(seconds: float | None) -> str:

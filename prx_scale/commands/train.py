@@ -24,7 +24,7 @@ class Train:
 
     Example: prx-scale train study.toml --run d3-s0
 
-    Example: torchrun --nproc-per-node 2 -m prx_scale train study.toml --run d3-s0
+    Example: torchrun --nproc-per-node 2 -m -- prx_scale train study.toml --run d3-s0
     """
 
     study: tyro.conf.Positional[Path]

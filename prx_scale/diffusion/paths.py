@@ -5,10 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def _column(t: Tensor, like: Tensor) -> Tensor:
-    return t.view(-1, *([1] * (like.ndim - 1)))
-
-
 def interpolate(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """z_t = (1 - t) x0 + t eps.
 
@@ -20,7 +16,7 @@ def interpolate(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     Returns:
         (B, ...) noisy data.
     """
-    t = _column(t, x0)
+    t = t.view(-1, *([1] * (x0.ndim - 1)))
     return (1 - t) * x0 + t * noise
 
 
@@ -32,25 +28,3 @@ def velocity(x0: Tensor, noise: Tensor) -> Tensor:
         noise: (B, ...) standard normal.
     """
     return noise - x0
-
-
-def data_from_velocity(z: Tensor, v: Tensor, t: Tensor) -> Tensor:
-    """x0 = z - t v.
-
-    Args:
-        z: (B, ...) noisy data.
-        v: (B, ...) velocity.
-        t: (B,) in [0, 1].
-    """
-    return z - _column(t, z) * v
-
-
-def noise_from_velocity(z: Tensor, v: Tensor, t: Tensor) -> Tensor:
-    """eps = z + (1 - t) v.
-
-    Args:
-        z: (B, ...) noisy data.
-        v: (B, ...) velocity.
-        t: (B,) in [0, 1].
-    """
-    return z + (1 - _column(t, z)) * v

@@ -49,6 +49,16 @@ class Recorder:
             "flops": float(samples * self.flops_per_sample),
         }
 
+    def resume_from(self, step: int) -> None:
+        """Training goes on from a checkpoint: rows past it are dropped, and nothing before it is in doubt.
+
+        Args:
+            step: of the checkpoint, 0 where there is none.
+        """
+        self.last_good_step = step
+        if self.record:
+            self.record.drop_after(step)
+
     def train_row(self, row: TrainRow) -> None:
         """Record a logged step, whose loss TorchTitan has found finite."""
         self.last_good_step = row.step

@@ -57,8 +57,7 @@ def train(run: RunConfig, folder: Path, watcher: Watcher | None = None) -> State
 def _train(config: DiffusionTrainer.Config, recorder: Recorder) -> State:
     trainer = DiffusionTrainer(config, recorder)
     try:
-        if recorder.record:
-            recorder.record.drop_after(latest_step(trainer.checkpointer))
+        recorder.resume_from(latest_step(trainer.checkpointer))
         trainer.stop_on_signals()
         trainer.train()
         state = State.INTERRUPTED if trainer.stopped else State.DONE

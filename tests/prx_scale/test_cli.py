@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from prx_scale.commands.text import number
 from prx_scale.runs import RunRecord, State
 from tests.prx_scale.test_runs import make_info, train_row
 
@@ -113,3 +114,23 @@ def test_status_as_table_and_json(tmp_path: Path) -> None:
     assert "not finite at step 7" in table.stdout
     (row,) = json.loads(prx("status", tmp_path, "--json").stdout)
     assert (row["run"], row["state"], row["step"], row["loss"]) == ("d1-s0-00000000", "failed", 6, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0, "0"),
+        (64, "64"),
+        (9999, "9999"),
+        (10_000, "10.0k"),
+        (107_184, "107k"),
+        (999_499, "999k"),
+        (999_999, "1.00M"),
+        (1e9, "1.00G"),
+        (4.98e9, "4.98G"),
+        (2.5e12, "2.50T"),
+        (1.389e22, "1.39e+22"),
+    ],
+)
+def test_numbers_for_people(value: float, expected: str) -> None:
+    assert number(value) == expected

@@ -95,3 +95,14 @@ def test_the_verb_imports_nothing_heavy():
     code = f"import sys, prx_scale.commands.fit; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_law_of_compute_predicts_from_compute_alone(capsys):
+    fit = ("--law", "power_floor:flops", "--json", "-")
+    losses = []
+    for target in ("flops=5e21", "params=1B,flops=5e21"):
+        assert run(*fit, "--predict", target) == 0
+        (prediction,) = json.loads(capsys.readouterr().out)["predictions"]
+        assert prediction["flops"] == pytest.approx(5e21)
+        losses.append(prediction["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
