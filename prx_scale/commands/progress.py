@@ -84,6 +84,7 @@ def one_run(run: RunConfig) -> Generator[RunWatcher]:
 class _Shown:
     task: TaskID
     step: int = -1
+    words: str = ""
 
 
 class StudyWatcher:
@@ -108,14 +109,21 @@ class StudyWatcher:
                 self.progress.start_task(shown.task)
             shown.step = row["step"]
             loss, speed = f"loss {row['loss']:.4f}", f"{row['samples_per_second']:,.0f} images/s"
+            shown.words = f"{loss} {speed}"
             self.progress.update(shown.task, completed=row["step"], loss=loss, speed=speed)
         if not self.console.is_terminal and time.monotonic() - self._said > SECONDS_BETWEEN_LINES:
             self._say()
 
     def _say(self) -> None:
+        """One line: how many runs are done, and where those under way are."""
         self._said = time.monotonic()
-        started = [f"{run.id} {max(self._shown[run.id].step, 0)}/{run.training.steps}" for run in self.runs]
-        self.console.print("  ".join(started))
+        done = sum(self._shown[run.id].step >= run.training.steps for run in self.runs)
+        parts = [f"{done} of {len(self.runs)} done"]
+        for run in self.runs:
+            shown = self._shown[run.id]
+            if 0 <= shown.step < run.training.steps:
+                parts.append(f"{run.id} {shown.step}/{run.training.steps} {shown.words}")
+        self.console.print("; ".join(parts), soft_wrap=True)
 
 
 @contextmanager
