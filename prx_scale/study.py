@@ -260,8 +260,18 @@ def keep_copy(study: Study) -> None:
 
     Args:
         study: a resolved study.
+
+    Raises:
+        InputError: the folder holds a study of another name, which is not overwritten.
     """
     copy = study.folder / "study.toml"
     text = study.file.read_text(encoding="utf-8")
-    if not copy.exists() or copy.read_text(encoding="utf-8") != text:
-        write_atomically(copy, text)
+    if copy.exists():
+        name = _read(copy)["study"].get("name")
+        if name != study.study.name:
+            raise InputError(
+                f"{copy}: holds the study {name!r}, not {study.study.name!r} of {study.file}; choose another --out"
+            )
+        if copy.read_text(encoding="utf-8") == text:
+            return
+    write_atomically(copy, text)

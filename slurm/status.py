@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from prx_scale.config import RunConfig
 from prx_scale.locks import is_held
-from prx_scale.runs import RunInfo, State, load_runs, run_folders
+from prx_scale.runs import RunInfo, State, load_runs
+from prx_scale.study import load as load_study
 
 TAIL_BYTES = 4096
 
@@ -22,9 +24,10 @@ class RunStatus:
     variant: str
     depth: int
     seed: int
-    params: int
+    params: int | None
+    """None while the run has not started."""
     state: str
-    """As recorded, or "killed" where the record says running but no process is at work."""
+    """As recorded, "pending" before the start, or "killed" where the record says running but no process is at work."""
     step: int
     steps: int
     loss: float | None
@@ -38,16 +41,41 @@ class RunStatus:
 
 
 def study_status(study_folder: Path) -> list[RunStatus]:
-    """How every started run of a study stands.
+    """How every run of a study stands, those not started yet included where the folder has the study file.
 
     Args:
-        study_folder: has runs/<run>/run.json.
+        study_folder: has study.toml, runs/<run>/run.json or both.
 
     Raises:
-        InputError: there are no runs, or a record is damaged.
+        InputError: there are no runs and no study file, or one of them is damaged.
     """
-    run_folders(study_folder)
-    return [run_status(info) for info in load_runs(study_folder)]
+    if not (study_folder / "study.toml").exists():
+        return [run_status(info) for info in load_runs(study_folder)]
+    planned = load_study(study_folder).runs
+    started = [run_status(info) for info in load_runs(study_folder)] if _any_run(study_folder) else []
+    known = {status.run for status in started}
+    return [*started, *(_pending(run) for run in planned if run.id not in known)]
+
+
+def _any_run(study_folder: Path) -> bool:
+    return any(study_folder.glob("runs/*/run.json"))
+
+
+def _pending(run: RunConfig) -> RunStatus:
+    return RunStatus(
+        run=run.id,
+        variant=run.variant,
+        depth=run.model.depth,
+        seed=run.training.seed,
+        params=None,
+        state=State.PENDING.value,
+        step=0,
+        steps=run.training.steps,
+        loss=None,
+        samples_per_second=None,
+        seconds_left=None,
+        reason=None,
+    )
 
 
 def run_status(info: RunInfo) -> RunStatus:

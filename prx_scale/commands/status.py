@@ -46,7 +46,7 @@ class Status:
             table.add_row(
                 row.run,
                 str(row.depth),
-                number(row.params),
+                "" if row.params is None else number(row.params),
                 row.state,
                 f"{row.step}/{row.steps}",
                 "" if row.loss is None else f"{row.loss:.4f}",

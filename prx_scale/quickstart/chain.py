@@ -74,13 +74,10 @@ def run_chain(study: Study, console: Console) -> int:
     if code == EXIT_INTERRUPTED:
         return code
     _step(console, "4. fit the law and predict the held-out depth")
-    result = studyfit.fit_study(study)
-    for forecast in studyfit.predict_held_out(study, result):
-        low, high = forecast.interval
-        console.print(
-            f"depth {forecast.depth} after {forecast.data:,} images: predicted validation loss {forecast.loss:.4f}, "
-            f"{result.level:.0%} interval {low:.4f} to {high:.4f}"
-        )
+    if not _predict(study, console):
+        _step(console, "6. write the report")
+        console.print(str(write_study_report(study.folder, None)), soft_wrap=True)
+        return EXIT_FAILED
     code = max(code, train_and_evaluate(study, held_out, console, "5. train the held-out depth", "and score it"))
     if code == EXIT_INTERRUPTED:
         return code
@@ -92,6 +89,22 @@ def run_chain(study: Study, console: Console) -> int:
         console.print(sentence)
     console.print(f"{page}  ({time.monotonic() - started:,.0f} s)", soft_wrap=True)
     return code
+
+
+def _predict(study: Study, console: Console) -> bool:
+    """Fit, and say what is predicted; False where too few runs came through for a fit."""
+    try:
+        result = studyfit.fit_study(study)
+    except InputError as error:
+        console.print(f"no fit: {error}", soft_wrap=True)
+        return False
+    for forecast in studyfit.predict_held_out(study, result):
+        low, high = forecast.interval
+        console.print(
+            f"depth {forecast.depth} after {forecast.data:,} images: predicted validation loss {forecast.loss:.4f}, "
+            f"{result.level:.0%} interval {low:.4f} to {high:.4f}"
+        )
+    return True
 
 
 def _step(console: Console, title: str) -> None:

@@ -131,3 +131,16 @@ def test_copy_is_kept_in_the_study_folder(tmp_path: Path) -> None:
     again = study.load(loaded.folder)
     assert again.folder == loaded.folder
     assert again.runs == loaded.runs
+
+
+def test_copy_of_another_study_is_not_overwritten(tmp_path: Path) -> None:
+    first = load(tmp_path, BASE)
+    study.keep_copy(first)
+    before = (first.folder / "study.toml").read_text()
+    other = study.load(write(tmp_path, BASE.replace("ladder", "other")), first.folder)
+    with pytest.raises(InputError, match="holds the study 'ladder', not 'other'"):
+        study.keep_copy(other)
+    assert (first.folder / "study.toml").read_text() == before
+    grown = study.load(write(tmp_path, BASE.replace("[1, 2]", "[1, 2, 3]")), first.folder)
+    study.keep_copy(grown)
+    assert len(study.load(first.folder).runs) == 6

@@ -87,3 +87,16 @@ def test_status_of_many_runs_is_quick(tmp_path: Path) -> None:
     start = time.perf_counter()
     assert len(study_status(tmp_path)) == 300
     assert time.perf_counter() - start < 2
+
+
+def test_status_shows_what_has_not_started(loaded: study.Study) -> None:
+    assert [status.state for status in study_status(loaded.folder)] == ["pending"] * 5
+    RunRecord(loaded.folder / "runs" / loaded.runs[1].id).write(make_info(loaded.runs[1].id, state=State.DONE))
+    statuses = study_status(loaded.folder)
+    assert sorted(status.run for status in statuses) == sorted(run.id for run in loaded.runs)
+    assert [status.state for status in statuses] == ["done"] + ["pending"] * 4
+
+
+def test_status_without_runs_or_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no runs here"):
+        study_status(tmp_path)
