@@ -32,7 +32,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
 		printf '  make %-12s %s\n' "$$name" "$$text"; done
 
-quickstart: $(VENV)/.trained ## environment, then the whole chain to quickstart/report.html (about a quarter of an hour)
+quickstart: $(VENV)/.trained ## environment, then the whole chain to quickstart/report.html (about ten minutes)
 	$(BIN)/prx-scale quickstart $(STUDY_ARGS)
 
 smoke: $(VENV)/.trained ## environment, then the chain in short to quickstart-smoke/report.html

@@ -13,7 +13,7 @@ import tyro
 class Quickstart:
     """Train a small depth ladder on the embedded dataset, evaluate, fit, predict the next depth, check, and report.
 
-    Everything is real and small: about a quarter of an hour on two cores. Ctrl-C stops cleanly; the same command goes
+    Everything is real and small: about ten minutes on two cores. Ctrl-C stops cleanly; the same command goes
     on without redoing finished runs.
 
     Example: prx-scale quickstart
