@@ -59,7 +59,10 @@ def cells(*grids: FloatArray) -> FloatArray:
 def best_cells(
     columns: FloatArray, y: FloatArray, w: FloatArray, *, count: int, power: FloatArray | None = None
 ) -> tuple[npt.NDArray[np.intp], FloatArray]:
-    """The cells of a grid that fit best in absolute log residual.
+    """The cells of a grid that fit best in absolute log residual, and some that are elsewhere.
+
+    Neighbours of the best cell lead to one and the same optimum, and would agree on it even where it is not the
+    true one. So half of the cells are the best ones, and half are spread over the better quarter of the grid.
 
     Args:
         columns: log of every term but for its coefficient, shape (cells, terms, n).
@@ -69,7 +72,7 @@ def best_cells(
         power: k of every cell, shape (cells,), where the law is a sum of terms to the power k; None is 1.
 
     Returns:
-        Numbers of the cells (count,) and their coefficients (count, terms), best first.
+        Numbers of the cells (count,) and their coefficients (count, terms), better ones first.
     """
     outer = np.ones(len(columns)) if power is None else power
     design = np.exp(columns - (y / outer[:, None])[:, None, :])  # cell, term, row; divided by the loss
@@ -77,5 +80,7 @@ def best_cells(
     coefficients = nonnegative_least_squares(weighted @ design.transpose(0, 2, 1), weighted.sum(axis=2))
     fitted = np.einsum("ckn,ck->cn", design, coefficients)
     error = outer * np.sum(w * np.abs(np.log(np.maximum(fitted, 1e-300))), axis=1)
-    order = np.argsort(error, kind="stable")[:count]
-    return order, coefficients[order]
+    order, nearest = np.argsort(error, kind="stable"), -(-count // 2)
+    elsewhere = np.linspace(nearest, max(nearest, len(order) // 4), count - nearest).round().astype(np.intp)
+    chosen = order[np.unique(np.concatenate([np.arange(nearest), elsewhere])).clip(max=len(order) - 1)]
+    return chosen, coefficients[chosen]
