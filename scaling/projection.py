@@ -68,7 +68,7 @@ def best_cells(
         columns: log of every term but for its coefficient, shape (cells, terms, n).
         y: log of the scaled loss, shape (n,).
         w: row weights, shape (n,).
-        count: number of cells wanted.
+        count: number of cells wanted; a smaller grid gives all of its own.
         power: k of every cell, shape (cells,), where the law is a sum of terms to the power k; None is 1.
 
     Returns:
@@ -81,6 +81,7 @@ def best_cells(
     fitted = np.einsum("ckn,ck->cn", design, coefficients)
     error = outer * np.sum(w * np.abs(np.log(np.maximum(fitted, 1e-300))), axis=1)
     order, nearest = np.argsort(error, kind="stable"), -(-count // 2)
-    elsewhere = np.linspace(nearest, max(nearest, len(order) // 4), count - nearest).round().astype(np.intp)
-    chosen = order[np.unique(np.concatenate([np.arange(nearest), elsewhere])).clip(max=len(order) - 1)]
+    elsewhere = np.linspace(nearest, max(count - 1, len(order) // 4), count - nearest).round().astype(np.intp)
+    ranks = np.concatenate([np.arange(nearest), elsewhere]).clip(max=len(order) - 1)
+    chosen = order[np.unique(ranks)]
     return chosen, coefficients[chosen]

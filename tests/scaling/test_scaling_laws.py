@@ -83,6 +83,16 @@ def test_derivatives_against_finite_differences(law):
         assert bend[:, i] == pytest.approx(column, rel=1e-5, abs=1e-5)
 
 
+@pytest.mark.parametrize("count", [1, 8, 48])
+@pytest.mark.parametrize("law", LAWS)
+def test_starts_are_distinct(law, count):
+    """Two copies of one start would agree on anything."""
+    problem = pose(get_law(law), on_surface(law, noise=0.02), 1e-3, None)
+    starts = problem.law.starts(problem.x, problem.y, problem.w, count)
+    assert min(count, 8) <= len(starts) <= count
+    assert len(np.unique(starts, axis=0)) == len(starts)
+
+
 @pytest.mark.parametrize("law", LAWS)
 def test_natural_parameters_and_back(law):
     chosen, rng = get_law(law), np.random.default_rng(4)
