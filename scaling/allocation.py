@@ -49,3 +49,8 @@ def optimum(
     log_data = (1.0 - exponent) * product - log_g
     loss = floor + np.exp(np.log(a) - alpha * log_params) + np.exp(np.log(b) - beta * log_data)
     return np.exp(log_params), np.exp(log_data), loss
+
+
+def even_split(batch: int) -> dict[str, FloatArray]:
+    """Exponents of N* and D*, each (batch,), of laws in which both terms fall with the same exponent."""
+    return {"params_exponent": np.full(batch, 0.5), "data_exponent": np.full(batch, 0.5)}

@@ -66,15 +66,17 @@ def _starts(fit: Examined) -> Iterator[Notice]:
 
 
 def _few_places(fit: Examined) -> Iterator[Notice]:
+    floor = fit.problem.law.floor is not None
+    needs = "a floor, a coefficient and an exponent need" if floor else "a power law and a check of it need"
     for axis, row in zip(fit.problem.law.axes, fit.problem.x, strict=True):
         count = len(np.unique(places(np.exp(row))))
         if count < MIN_DISTINCT:
             yield Notice(
                 code=f"few-{axis}",
-                message=f"Only {count} distinct {_NAMES[axis]} value{'s' if count != 1 else ''}: a floor, a"
-                f" coefficient and an exponent need at least {MIN_DISTINCT}. Intervals understate the doubt.",
+                message=f"Only {count} distinct {_NAMES[axis]} value{'s' if count != 1 else ''}: {needs}"
+                f" at least {MIN_DISTINCT}. Intervals understate the doubt.",
             )
-        elif count == MIN_DISTINCT and axis == "params":
+        elif count == MIN_DISTINCT and axis == "params" and floor:
             yield Notice(
                 code="no-spare-size",
                 message=f"{count} distinct model sizes carry a curve with three unknowns and leave no size to"
@@ -129,9 +131,11 @@ def _few_rows(fit: Examined) -> Iterator[Notice]:
 
 
 def _collinear(fit: Examined) -> Iterator[Notice]:
-    if len(fit.problem.x) != 2 or min(np.ptp(row) for row in fit.problem.x) == 0:
+    axes = fit.problem.law.axes
+    if not {"params", "data"} <= set(axes):
         return
-    first, second = fit.problem.x - fit.problem.x.mean(axis=1, keepdims=True)
+    rows = fit.problem.x[[axes.index("params"), axes.index("data")]]
+    first, second = rows - rows.mean(axis=1, keepdims=True)
     correlation = float(first @ second / np.sqrt((first @ first) * (second @ second)))
     if abs(correlation) > _COLLINEAR:
         yield Notice(
@@ -169,7 +173,8 @@ def _floor(fit: Examined) -> Iterator[Notice]:
 
 def _exponents(fit: Examined) -> Iterator[Notice]:
     low, high = _EXPONENT_RANGE
-    for axis, name in fit.problem.law.exponents.items():
+    names = {name: axis for axis, name in fit.problem.law.exponents.items()}  # a shared exponent is named once
+    for name, axis in names.items():
         value = fit.result.parameters[name].value
         if not low <= value <= high:
             yield Notice(

@@ -11,6 +11,7 @@ import itertools
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 
 from scaling.points import FloatArray
 
@@ -50,32 +51,37 @@ def nonnegative_least_squares(gram: FloatArray, moment: FloatArray) -> FloatArra
     return best / scale
 
 
+def cells(*grids: FloatArray) -> FloatArray:
+    """Every combination of the values of the grids, shape (cells, grids)."""
+    return np.stack([g.ravel() for g in np.meshgrid(*grids, indexing="ij")], axis=1)
+
+
 def best_cells(
-    x: FloatArray, y: FloatArray, w: FloatArray, *, floor: bool, count: int
-) -> tuple[FloatArray, FloatArray]:
-    """The cells of an exponent grid that fit best in absolute log residual.
+    columns: FloatArray, y: FloatArray, w: FloatArray, *, count: int, power: FloatArray | None = None
+) -> tuple[npt.NDArray[np.intp], FloatArray]:
+    """The cells of a grid that fit best in absolute log residual, and some that are elsewhere.
+
+    Neighbours of the best cell lead to one and the same optimum, and would agree on it even where it is not the
+    true one. So half of the cells are the best ones, and half are spread over the better quarter of the grid.
 
     Args:
-        x: centred log of the axis of every power term, shape (terms, n).
+        columns: log of every term but for its coefficient, shape (cells, terms, n).
         y: log of the scaled loss, shape (n,).
         w: row weights, shape (n,).
-        floor: whether the law has a constant term; its coefficient is then the first column.
-        count: number of cells wanted.
+        count: number of cells wanted; a smaller grid gives all of its own.
+        power: k of every cell, shape (cells,), where the law is a sum of terms to the power k; None is 1.
 
     Returns:
-        Exponents (count, terms) and coefficients (count, terms + floor), best first.
+        Numbers of the cells (count,) and their coefficients (count, terms), better ones first.
     """
-    grids = np.meshgrid(*([GRID] * len(x)), indexing="ij")
-    exponents = np.stack([g.ravel() for g in grids], axis=1)
-    tables = np.exp(-GRID[None, :, None] * x[:, None, :] - y)  # term, grid value, row; divided by the loss
-    index = np.stack([g.ravel() for g in np.meshgrid(*([np.arange(len(GRID))] * len(x)), indexing="ij")], axis=1)
-    columns = [tables[t, index[:, t]] for t in range(len(x))]
-    if floor:
-        columns.insert(0, np.broadcast_to(np.exp(-y), columns[0].shape))
-    design = np.stack(columns, axis=1)  # cell, column, row
+    outer = np.ones(len(columns)) if power is None else power
+    design = np.exp(columns - (y / outer[:, None])[:, None, :])  # cell, term, row; divided by the loss
     weighted = design * w
     coefficients = nonnegative_least_squares(weighted @ design.transpose(0, 2, 1), weighted.sum(axis=2))
     fitted = np.einsum("ckn,ck->cn", design, coefficients)
-    error = np.sum(w * np.abs(np.log(np.maximum(fitted, 1e-300))), axis=1)
-    order = np.argsort(error, kind="stable")[:count]
-    return exponents[order], coefficients[order]
+    error = outer * np.sum(w * np.abs(np.log(np.maximum(fitted, 1e-300))), axis=1)
+    order, nearest = np.argsort(error, kind="stable"), -(-count // 2)
+    elsewhere = np.linspace(nearest, max(count - 1, len(order) // 4), count - nearest).round().astype(np.intp)
+    ranks = np.concatenate([np.arange(nearest), elsewhere]).clip(max=len(order) - 1)
+    chosen = order[np.unique(ranks)]
+    return chosen, coefficients[chosen]

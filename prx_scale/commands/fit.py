@@ -33,7 +33,8 @@ class Fit:
     sources: tyro.conf.Positional[tuple[str, ...]]
     """CSV, Parquet or JSONL files, or study directories."""
     law: str | None = None
-    """chinchilla, power_floor:params, power_floor:data or power_floor:flops; default: the study's, else chinchilla."""
+    """chinchilla, tied, coupled, kaplan, overtraining, or power_floor:X or power:X along one axis X of params, data and
+    flops. Default: the study's, else chinchilla."""
     predict: Repeated = ()
     """Run to predict: params=1.3B,samples=40M (or tokens=, data=); flops=5e22 alone takes the optimal split."""
     columns: Repeated = ()

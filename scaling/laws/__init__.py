@@ -7,9 +7,14 @@ import difflib
 from scaling.errors import FitInputError
 from scaling.laws.base import Law
 from scaling.laws.chinchilla import CHINCHILLA
+from scaling.laws.coupled import COUPLED
+from scaling.laws.kaplan import KAPLAN
+from scaling.laws.overtraining import OVERTRAINING
+from scaling.laws.power import POWER
 from scaling.laws.power_floor import POWER_FLOOR
+from scaling.laws.tied import TIED
 
-_ALL: tuple[Law, ...] = (CHINCHILLA, *POWER_FLOOR)
+_ALL: tuple[Law, ...] = (CHINCHILLA, TIED, COUPLED, KAPLAN, OVERTRAINING, *POWER_FLOOR, *POWER)
 LAWS: dict[str, Law] = {law.name: law for law in _ALL}
 
 __all__ = ["LAWS", "Law", "get_law"]

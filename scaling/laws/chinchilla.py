@@ -39,7 +39,7 @@ CHINCHILLA = Chinchilla(
     source="Hoffmann et al. 2022, arXiv 2203.15556, approach 3",
     terms=(
         Term(coefficient="E"),
-        Term(coefficient="A", exponent="alpha", axis="params"),
-        Term(coefficient="B", exponent="beta", axis="data"),
+        Term(coefficient="A", exponent="alpha", powers={"params": 1.0}),
+        Term(coefficient="B", exponent="beta", powers={"data": 1.0}),
     ),
 )

@@ -9,14 +9,14 @@ from __future__ import annotations
 from scaling.laws.additive import AdditivePowerLaw, Term
 from scaling.points import AXES
 
-_SYMBOL = {"params": "N", "data": "D", "flops": "C"}
+SYMBOL = {"params": "N", "data": "D", "flops": "C"}
 
 POWER_FLOOR = tuple(
     AdditivePowerLaw(
         name=f"power_floor:{axis}",
-        formula=f"L = E + K {_SYMBOL[axis]}^-g",
+        formula=f"L = E + K {SYMBOL[axis]}^-g",
         source="Henighan et al. 2020, arXiv 2010.14701, eq. 1.1",
-        terms=(Term(coefficient="E"), Term(coefficient="K", exponent="g", axis=axis)),
+        terms=(Term(coefficient="E"), Term(coefficient="K", exponent="g", powers={axis: 1.0})),
     )
     for axis in AXES
 )
