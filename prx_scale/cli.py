@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
+from prx_scale.commands.backtest import Backtest
 from prx_scale.commands.evaluate import Evaluate
 from prx_scale.commands.fit import Fit
 from prx_scale.commands.quickstart import Quickstart
@@ -26,6 +27,7 @@ VERBS: dict[str, type[Any]] = {
     "status": Status,
     "evaluate": Evaluate,
     "fit": Fit,
+    "backtest": Backtest,
     "report": Report,
 }
 
