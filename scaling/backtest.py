@@ -7,140 +7,23 @@ whether it extrapolates. Errors are log L - log Lhat, so negative ones are predi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from scaling.backtest_notes import notices
+from scaling.backtest_records import BINS, MAX_REACH, Backtest, Bin, Cut, Score, Standing
 from scaling.bootstrap import MIN_DISTINCT, places
 from scaling.errors import FitInputError
 from scaling.fitting import check_options, fit
 from scaling.laws import get_law
 from scaling.points import FloatArray, Points
-from scaling.results import Notice, finite_json
 
-SCHEMA = 1
 DEFAULT_LAWS = ("chinchilla", "power_floor:flops")
 MIN_ROWS = 5
-BINS = ((1.5, 3.0), (3.0, 10.0), (10.0, 30.0))
-MAX_REACH = 30.0  # laws are ranked on predictions up to here: nobody buys a run a thousand times the largest measured
 
 BoolArray = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """How a law did on held-out rows.
-
-    Attributes:
-        n: rows predicted; a row that several cuts predict counts once for each.
-        mean_abs: mean of abs(log L - log Lhat).
-        mean_signed: mean of log L - log Lhat; negative where predictions were too high.
-        max_abs: greatest of abs(log L - log Lhat).
-        coverage: share of the rows inside their interval; nan without resamples.
-        log_width: mean of log(upper / lower) of the intervals; nan without resamples.
-    """
-
-    n: int
-    mean_abs: float
-    mean_signed: float
-    max_abs: float
-    coverage: float
-    log_width: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cut:
-    """One law fitted below one cut.
-
-    Attributes:
-        law: name of the law.
-        flops: the cut: runs that end below it are fitted, rows at or above it are predicted.
-        fitted_flops: the largest compute fitted.
-        extrapolation: largest compute predicted over the largest fitted.
-        n_fit: rows fitted.
-        n_test: rows predicted.
-        status: of the fit: "converged", "bound-hit" or "not-converged".
-        score: errors and coverage on the rows predicted.
-    """
-
-    law: str
-    flops: float
-    fitted_flops: float
-    extrapolation: float
-    n_fit: int
-    n_test: int
-    status: str
-    score: Score
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bin:
-    """All predictions of one law whose compute is ``low`` to ``high`` times the largest fitted.
-
-    Attributes:
-        law: name of the law.
-        low: least extrapolation factor, included.
-        high: greatest one, not included.
-        n_rows: different rows among the predictions.
-        score: errors and coverage of the predictions of all cuts.
-    """
-
-    law: str
-    low: float
-    high: float
-    n_rows: int
-    score: Score
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standing:
-    """One law over all cuts, on predictions up to 30 times the largest compute fitted (on all, where none is).
-
-    Attributes:
-        law: name of the law.
-        weighted_abs: mean of abs(log L - log Lhat), weighted by the log of the extrapolation factor, so that far
-            predictions decide.
-        score: of the same predictions, unweighted.
-        same_sign: share of the cuts whose mean signed error has the more frequent sign.
-    """
-
-    law: str
-    weighted_abs: float
-    score: Score
-    same_sign: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Backtest:
-    """What a backtest returns.
-
-    Attributes:
-        level: level of the intervals.
-        bootstrap: resamples behind the intervals of each cut.
-        seed: seed of the resamples.
-        n_possible: cuts that leave enough to fit.
-        n_cuts: cuts that were made.
-        standings: the laws, best first.
-        bins: by law and extrapolation factor; bins without predictions are left out.
-        cuts: by law and cut.
-        notices: what the numbers say, in sentences.
-    """
-
-    level: float
-    bootstrap: int
-    seed: int
-    n_possible: int
-    n_cuts: int
-    standings: tuple[Standing, ...]
-    bins: tuple[Bin, ...]
-    cuts: tuple[Cut, ...]
-    notices: tuple[Notice, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The result as JSON types; nan becomes null."""
-        return {"schema": SCHEMA, **finite_json(asdict(self))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +116,7 @@ def backtest(
         cuts=tuple(cut for law in laws for cut, _ in done if cut.law == law),
         notices=(),
     )
-    return replace(result, notices=_notices(result))
+    return replace(result, notices=notices(result))
 
 
 def _check_laws(laws: Sequence[str], max_cuts: int) -> None:
@@ -351,7 +234,7 @@ def _standing(law: str, done: Sequence[tuple[Cut, _Held]]) -> Standing:
     every = _Held.join([held for cut, held in done if cut.law == law])
     near = every.factor <= MAX_REACH
     every = every.where(near) if near.any() else every
-    signs = np.array([cut.score.mean_signed > 0 for cut, _ in done if cut.law == law])
+    signed = [cut.score.mean_signed for cut, _ in done if cut.law == law]
     weight = np.log(every.factor)
     # Rows at the largest compute fitted extrapolate by nothing and weigh nothing, unless there are no others.
     weight = weight if weight.sum() > 0 else np.ones_like(weight)
@@ -359,57 +242,6 @@ def _standing(law: str, done: Sequence[tuple[Cut, _Held]]) -> Standing:
         law=law,
         weighted_abs=float(np.average(np.abs(every.error), weights=weight)),
         score=every.score(),
-        same_sign=float(max(signs.mean(), 1 - signs.mean())),
+        n_high=sum(mean < 0 for mean in signed),
+        n_low=sum(mean > 0 for mean in signed),
     )
-
-
-_EXACT = 1e-6  # mean abs log error below which a law meets the points, and signs are rounding
-_CONSTANT = 0.9  # share of the cuts with one sign above which the sign counts as constant
-_NARROW = 0.1  # coverage that far below its level is too little
-
-
-def _notices(result: Backtest) -> tuple[Notice, ...]:
-    notes = [_rank_notice(result)]
-    notes += [_sign_notice(each, result.n_cuts) for each in result.standings]
-    notes += [_coverage_notice(each, result.level) for each in result.bins]
-    if result.n_cuts < 3:
-        made = "one cut was" if result.n_cuts == 1 else f"{result.n_cuts} cuts were"
-        text = f"Only {made} made: that is an anecdote, not a test. Give runs that end at more amounts of compute."
-        notes.append(Notice(code="few-cuts", message=text))
-    return tuple(note for note in notes if note is not None)
-
-
-def _rank_notice(result: Backtest) -> Notice | None:
-    if len(result.standings) < 2:
-        return None
-    best, second = result.standings[:2]
-    text = (
-        f"{best.law} extrapolates best: mean absolute log error {best.weighted_abs:.4f} (far predictions weigh more)"
-        f" up to {MAX_REACH:g} times the compute fitted, against {second.weighted_abs:.4f} for {second.law}."
-    )
-    if get_law(best.law).name.startswith("power_floor:"):
-        text += " A law in one variable sees no difference between runs that spend it differently."
-    return Notice(code="best-law", message=text)
-
-
-def _sign_notice(standing: Standing, n_cuts: int) -> Notice | None:
-    if n_cuts < 3 or standing.same_sign < _CONSTANT or standing.score.mean_abs < _EXACT:
-        return None
-    word = "high" if standing.score.mean_signed < 0 else "low"
-    text = (
-        f"{standing.law} predicts too {word} at {round(standing.same_sign * n_cuts)} of {n_cuts} cuts"
-        f" (mean signed log error {standing.score.mean_signed:+.4f}): a constant sign is misspecification, not noise."
-        " Its extrapolations are off to that side; try another law, or leave out runs that are not in its regime."
-    )
-    return Notice(code="constant-sign", message=text)
-
-
-def _coverage_notice(each: Bin, level: float) -> Notice | None:
-    if not each.score.coverage < level - _NARROW:
-        return None
-    text = (
-        f"{each.law}: at {each.low:g} to {each.high:g} times the compute fitted, {each.score.coverage:.0%} of"
-        f" {each.score.n} predictions ({each.n_rows} rows) lie in their {level:.0%} interval: intervals that far out"
-        " are too narrow on these points."
-    )
-    return Notice(code="narrow-intervals", message=text)

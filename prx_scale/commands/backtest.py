@@ -11,7 +11,7 @@ from prx_scale.errors import InputError
 
 if TYPE_CHECKING:
     from prx_scale.sources import Loaded
-    from scaling.backtest import Backtest as Result
+    from scaling.backtest_records import Backtest as Result
 
 
 @dataclass(frozen=True, kw_only=True)

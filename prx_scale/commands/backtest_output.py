@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prx_scale.commands.text import plain_console
-from scaling.backtest import MAX_REACH, Backtest, Score
+from scaling.backtest_records import MAX_REACH, Backtest, Score
 
 if TYPE_CHECKING:
     from prx_scale.sources import Loaded
@@ -62,10 +62,10 @@ def _standing_table(result: Backtest) -> Table:
         *_SCORES,
         f"in {result.level:.0%} interval",
         "width",
-        "cuts of one sign",
+        "cuts too high / low",
     )
     for each in result.standings:
-        table.add_row(each.law, f"{each.weighted_abs:.5f}", *_cells(each.score), f"{each.same_sign:.0%}")
+        table.add_row(each.law, f"{each.weighted_abs:.5f}", *_cells(each.score), f"{each.n_high} / {each.n_low}")
     return table
 
 

@@ -76,7 +76,7 @@ def test_a_constant_sign_is_called_misspecification():
     result = backtest(points, ["power_floor:flops"], max_cuts=8, bootstrap=20)
     (standing,) = result.standings
     assert standing.score.mean_signed < 0
-    assert standing.same_sign == 1.0
+    assert (standing.n_high, standing.n_low) == (8, 0)
     (note,) = [notice for notice in result.notices if notice.code == "constant-sign"]
     assert "predicts too high at 8 of 8 cuts" in note.message
     assert any(notice.code == "narrow-intervals" for notice in result.notices)
