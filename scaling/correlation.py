@@ -229,7 +229,7 @@ def describe(result: Trends, x: str, y: str) -> Notice:
     along = f"along training {_shown(result.within)}"
     across = f"between runs {_shown(result.between)}"
     numbers = f"({along}; {across}; {result.n_clusters} runs)"
-    if result.n_clusters < MIN_RUNS or not np.isfinite(result.between.value):
+    if result.n_clusters < MIN_RUNS:
         return Notice(
             code="few-runs",
             message=f"{result.n_clusters} runs cannot show whether {y} goes with {x} from run to run ({along}): what is"
