@@ -10,6 +10,8 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
+from prx_scale.commands.backtest import Backtest
+from prx_scale.commands.correlate import Correlate
 from prx_scale.commands.evaluate import Evaluate
 from prx_scale.commands.fit import Fit
 from prx_scale.commands.quickstart import Quickstart
@@ -26,6 +28,8 @@ VERBS: dict[str, type[Any]] = {
     "status": Status,
     "evaluate": Evaluate,
     "fit": Fit,
+    "backtest": Backtest,
+    "correlate": Correlate,
     "report": Report,
 }
 

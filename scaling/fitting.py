@@ -57,7 +57,8 @@ def fit(
     Raises:
         FitInputError: unknown law or loss, too few points, or values that cannot be fitted.
     """
-    _check_options(bootstrap, level, loss, delta, predict)
+    check_options(bootstrap, level)
+    _check_objective(loss, delta, predict)
     chosen, points = get_law(law), points.canonical()
     if points.flops is not None:
         flops_per = float(np.median(points.flops / (points.params * points.data)))
@@ -75,13 +76,23 @@ def fit(
     return replace(result, warnings=diagnostics.examine(problem, points, optimum, draws, result))
 
 
-def _check_options(
-    resamples: int, level: float, loss: str, delta: float, predict: Sequence[tuple[float, float]]
-) -> None:
+def check_options(resamples: int, level: float) -> None:
+    """Check what every analysis with intervals is given.
+
+    Args:
+        resamples: 0 leaves intervals out.
+        level: level of the intervals.
+
+    Raises:
+        FitInputError: one of them is out of range.
+    """
     if resamples < 0:
         raise FitInputError(f"bootstrap is {resamples}: give 0 (no intervals) or a positive number of resamples")
     if not 0.0 < level < 1.0:
         raise FitInputError(f"level is {level}: an interval's level lies between 0 and 1, for example 0.8")
+
+
+def _check_objective(loss: str, delta: float, predict: Sequence[tuple[float, float]]) -> None:
     if loss not in LOSSES:
         raise FitInputError(f"no loss is called '{loss}': valid: {', '.join(LOSSES)}")
     if not delta > 0:

@@ -217,7 +217,7 @@ class FitResult:
         """The result as JSON types; nan and infinity become null."""
         plain = asdict(self)
         plain["draws"], plain["residuals"] = self.draws.tolist(), self.residuals.tolist()
-        return {"schema": SCHEMA, **_jsonable(plain)}
+        return {"schema": SCHEMA, **finite_json(plain)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> FitResult:
@@ -252,11 +252,12 @@ def estimate(value: float, draws: FloatArray, level: float, *, log: bool = False
     )
 
 
-def _jsonable(value: Any) -> Any:
+def finite_json(value: Any) -> Any:
+    """Nested mappings, lists and tuples as JSON types; numbers that are not finite become None."""
     if isinstance(value, Mapping):
-        return {str(key): _jsonable(inner) for key, inner in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return {str(key): finite_json(inner) for key, inner in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if isinstance(value, (list, tuple)):
-        return [_jsonable(inner) for inner in value]  # pyright: ignore[reportUnknownVariableType]
+        return [finite_json(inner) for inner in value]  # pyright: ignore[reportUnknownVariableType]
     if isinstance(value, float):
         return value if np.isfinite(value) else None
     return value

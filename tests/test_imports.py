@@ -31,15 +31,20 @@ LIGHT = (
     "prx_scale.study",
     "prx_scale.studyfit",
     "prx_scale.sources",
+    "prx_scale.lossmetric",
+    "prx_scale.commands.backtest_output",
+    "prx_scale.commands.correlate_output",
     "prx_scale.commands.fit_output",
     "scaling",
+    "scaling.backtest",
+    "scaling.correlation",
     "reports.fit_page",
     "reports.study_page",
     "slurm.status",
     "slurm.plan",
     "slurm.local",
 )
-"""What the base install must be able to import: all that `fit`, `report` and `status` use."""
+"""What the base install must be able to import: all that `fit`, `backtest`, `correlate`, `report` and `status` use."""
 
 
 def imports(file: Path) -> Iterator[tuple[int, str]]:

@@ -5,23 +5,21 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import tyro
-
+from prx_scale.commands.point_options import PointOptions, Repeated, command_line, write_json
+from prx_scale.commands.text import parse_quantity
 from prx_scale.errors import InputError
 
 if TYPE_CHECKING:
     from prx_scale.sources import Loaded
     from scaling import FitResult
 
-_SUFFIXES = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 _DATA_KEYS = ("data", "samples", "tokens")
-Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class Fit(PointOptions):
     """Fit a scaling law and predict the next run.
 
     Reads CSV, Parquet or JSON-lines files, or study directories, finds the true optimum of a robust fit,
@@ -30,25 +28,13 @@ class Fit:
     Example: prx-scale fit runs.csv --where split=heldout --predict params=1.3B,samples=40M --html fit.html
     """
 
-    sources: tyro.conf.Positional[tuple[str, ...]]
-    """CSV, Parquet or JSONL files, or study directories."""
     law: str | None = None
     """chinchilla, tied, coupled, kaplan, overtraining, or power_floor:X or power:X along one axis X of params, data and
     flops. Default: the study's, else chinchilla."""
     predict: Repeated = ()
     """Run to predict: params=1.3B,samples=40M (or tokens=, data=); flops=5e22 alone takes the optimal split."""
-    columns: Repeated = ()
-    """Which column is what: params=n_params,loss=val/loss (keys: params, data, loss, flops, cluster, weight)."""
-    where: Repeated = ()
-    """Keep rows that meet a condition: split=heldout, eval_set=c4_val, flops>=1e18. Repeat to combine."""
-    cluster: str | None = None
-    """Column whose rows are resampled together, or row; default: the run column where there is one."""
     bootstrap: int | None = None
     """Resamples behind the intervals; 0 leaves them out. Default: the study's, else 1000."""
-    level: float | None = None
-    """Level of the intervals. Default: the study's, else 0.8."""
-    seed: int = 0
-    """Seed of the resamples."""
     json: str | None = None
     """Write the fit as JSON to this file; - writes it, and nothing else, to standard output."""
     html: Path | None = None
@@ -60,17 +46,12 @@ class Fit:
         Raises:
             InputError: sources, options or points that cannot be used.
         """
-        from prx_scale import sources
-        from prx_scale.runs import write_atomically
-
         targets = [parse_target(text) for text in self.predict]
-        loaded = sources.load(self.sources, sources.parse_columns(self.columns), self.where, self.cluster)
+        loaded = self.load()
         result = self._fit(loaded, targets)
-        if self.json == "-":
-            sys.stdout.write(as_text(result))
-        elif self.json is not None:
-            write_atomically(Path(self.json), as_text(result))
+        write_json(result.to_json(), self.json)
         if self.html is not None:
+            from prx_scale.runs import write_atomically
             from reports.fit_page import render_fit_page
 
             write_atomically(self.html, render_fit_page(result, loaded.points))
@@ -90,7 +71,6 @@ class Fit:
         table = loaded.fit
         law = self.law or (table.law if table else "chinchilla")
         resamples = self.bootstrap if self.bootstrap is not None else (table.bootstrap if table else 1000)
-        level = self.level if self.level is not None else (table.level if table else 0.8)
         unit = loaded.provenance.data_unit
         provenance = replace(loaded.provenance, created=now(), command=command_line(sys.argv))
         try:
@@ -99,7 +79,7 @@ class Fit:
                 loaded.points,
                 law=law,
                 bootstrap=resamples,
-                level=level,
+                level=self.level_for(loaded),
                 seed=self.seed,
                 predict=runs,
                 flops_per=provenance.flops_per,
@@ -135,23 +115,6 @@ def parse_target(text: str) -> dict[str, float]:
     if given not in ({"params", "data"}, {"params", "flops"}, {"data", "flops"}, {"flops"}):
         raise InputError(f"--predict {text}: give two of params, data and flops, or flops alone for the optimal split")
     return target
-
-
-def parse_quantity(text: str, where: str) -> float:
-    """Read ``1.3B``, ``40M``, ``5e22``: K, M, B (or G) and T are powers of a thousand.
-
-    Raises:
-        InputError: not a positive number.
-    """
-    factor = _SUFFIXES.get(text[-1:].lower(), 1.0)
-    digits = text[:-1] if text[-1:].lower() in _SUFFIXES else text
-    try:
-        number = float(digits) * factor
-    except ValueError:
-        raise InputError(f"{where}: '{text}' is not a number; write 1.3B, 40M or 5e22") from None
-    if not 0 < number < float("inf"):
-        raise InputError(f"{where}: '{text}' must be positive and finite")
-    return number
 
 
 def resolve_targets(loaded: Loaded, law: str, targets: list[dict[str, float]]) -> list[tuple[float, float]]:
@@ -197,17 +160,3 @@ def _place(target: dict[str, float], quick: FitResult, k: float) -> tuple[float,
         return params, target["flops"] / (k * params)
     params, data, _ = quick.frontier(target["flops"])
     return float(params), float(data)
-
-
-def as_text(result: FitResult) -> str:
-    """The result as a JSON document."""
-    import json
-
-    return json.dumps(result.to_json(), allow_nan=False) + "\n"
-
-
-def command_line(argv: list[str]) -> str:
-    """The command as a shell would take it, the program without its folder."""
-    import shlex
-
-    return shlex.join([Path(argv[0]).name, *argv[1:]])

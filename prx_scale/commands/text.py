@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from prx_scale.errors import InputError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 WIDTH_OF_NO_TERMINAL = 140
 
+_SUFFIXES = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -28,6 +31,23 @@ def number(value: float) -> str:
             scaled = value / size
             return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f}{unit}"
     return f"{value:.3g}"
+
+
+def parse_quantity(text: str, where: str) -> float:
+    """Read ``1.3B``, ``40M``, ``5e22``: K, M, B (or G) and T are powers of a thousand.
+
+    Raises:
+        InputError: not a positive number.
+    """
+    factor = _SUFFIXES.get(text[-1:].lower(), 1.0)
+    digits = text[:-1] if text[-1:].lower() in _SUFFIXES else text
+    try:
+        number = float(digits) * factor
+    except ValueError:
+        raise InputError(f"{where}: '{text}' is not a number; write 1.3B, 40M or 5e22") from None
+    if not 0 < number < float("inf"):
+        raise InputError(f"{where}: '{text}' must be positive and finite")
+    return number
 
 
 def duration(seconds: float | None) -> str:

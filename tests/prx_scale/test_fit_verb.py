@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import tyro
 
-from prx_scale.commands.fit import Fit, parse_quantity, parse_target
+from prx_scale.commands.fit import Fit, parse_target
+from prx_scale.commands.text import parse_quantity
 from prx_scale.errors import InputError
 from scaling import FitResult
 

@@ -1,0 +1,70 @@
+"""The options that say which points a verb works on and how sure its intervals are, shared by several verbs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+if TYPE_CHECKING:
+    from prx_scale.sources import Loaded
+
+Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointOptions:
+    """Sources of points, and the intervals made from them."""
+
+    sources: tyro.conf.Positional[tuple[str, ...]]
+    """CSV, Parquet or JSONL files, or study directories."""
+    columns: Repeated = ()
+    """Which column is what: params=n_params,loss=val/loss (keys: params, data, loss, flops, cluster, weight)."""
+    where: Repeated = ()
+    """Keep rows that meet a condition: split=heldout, eval_set=c4_val, flops>=1e18. Repeat to combine."""
+    cluster: str | None = None
+    """Column whose rows belong together, usually the run, or row; default: the run column where there is one."""
+    level: float | None = None
+    """Level of the intervals. Default: the study's, else 0.8."""
+    seed: int = 0
+    """Seed of the resamples."""
+
+    def load(self) -> Loaded:
+        """The points that the options name.
+
+        Raises:
+            InputError: a source, column, value or condition that cannot be used.
+        """
+        from prx_scale import sources
+
+        return sources.load(self.sources, sources.parse_columns(self.columns), self.where, self.cluster)
+
+    def level_for(self, loaded: Loaded) -> float:
+        """The level asked for, else that of the study, else 0.8."""
+        if self.level is not None:
+            return self.level
+        return loaded.fit.level if loaded.fit else 0.8
+
+
+def write_json(document: Mapping[str, Any], target: str | None) -> None:
+    """Write a document to a file, to standard output where the target is ``-``, or nowhere where it is None."""
+    import json
+
+    from prx_scale.runs import write_atomically
+
+    text = json.dumps(document, allow_nan=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+    elif target is not None:
+        write_atomically(Path(target), text)
+
+
+def command_line(argv: list[str]) -> str:
+    """The command as a shell would take it, the program without its folder."""
+    import shlex
+
+    return shlex.join([Path(argv[0]).name, *argv[1:]])
