@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
+from prx_scale.commands import exits
 from prx_scale.commands.backtest import Backtest
 from prx_scale.commands.correlate import Correlate
 from prx_scale.commands.evaluate import Evaluate
@@ -34,7 +35,6 @@ VERBS: dict[str, type[Any]] = {
 }
 
 DESCRIPTION = "Scaling laws of diffusion transformers: train a depth ladder, fit it, predict the next run, report it."
-EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
 
 def parse(words: Sequence[str]) -> Any:
@@ -63,13 +63,13 @@ def main() -> None:
         code = verb.run()
     except InputError as error:
         Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), str(error)))
-        code = EXIT_BAD_INPUT
+        code = exits.BAD_INPUT
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "torchtitan"):
             raise
         message = f"this verb trains or samples and needs {error.name}: pip install 'prx-scale[train]'"
         Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), message))
-        code = EXIT_BAD_INPUT
+        code = exits.BAD_INPUT
     except KeyboardInterrupt:
-        code = EXIT_INTERRUPTED
+        code = exits.INTERRUPTED
     sys.exit(code)

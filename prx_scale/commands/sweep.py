@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from prx_scale.commands import exits
 from prx_scale.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from slurm.local import Outcome
     from slurm.plan import Planned
-
-EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,14 +118,14 @@ def launch(planned: Sequence[Planned], study_folder: Path, workers: int | None, 
             watcher.tick()
     except Interrupted:
         console.print("interrupted: the running ones have saved their state, and the same command goes on from there")
-        return EXIT_INTERRUPTED
+        return exits.INTERRUPTED
     failed = [outcome for outcome in outcomes if outcome.exit_code != 0]
     for outcome in failed:
         _say_failure(outcome, study_folder, console)
     old = [each for each in planned if each.action.value.startswith("skip: failed")]
     for each in old:
         console.print(f"{each.run.id} had failed before: {each.reason}; remove {each.folder} to try it again")
-    return EXIT_FAILED if failed or old else 0
+    return exits.FAILED if failed or old else exits.DONE
 
 
 def _say_failure(outcome: Outcome, study_folder: Path, console: Console) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from prx_scale.commands import exits
+
 if TYPE_CHECKING:
     from prx_scale.runs import State
-
-EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Train:
             _say(state, folder)
         else:
             state = train(run, folder)
-        return {State.DONE: 0, State.FAILED: EXIT_FAILED}.get(state, EXIT_INTERRUPTED)
+        return {State.DONE: exits.DONE, State.FAILED: exits.FAILED}.get(state, exits.INTERRUPTED)
 
 
 def _say(state: State, folder: Path) -> None:

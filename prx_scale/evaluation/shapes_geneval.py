@@ -13,7 +13,7 @@ from PIL import Image
 
 from prx_scale.config import RunConfig
 from prx_scale.data.shapes.detector import detect
-from prx_scale.evaluation.geneval import Prompt, Verdict, judge
+from prx_scale.evaluation.geneval import Prompt, Verdict, judge, write_prompts
 from prx_scale.evaluation.geneval_scores import Graded, Score, score
 from prx_scale.evaluation.sampling import sample
 from prx_scale.evaluation.shapes_prompts import SHAPES_RULES, shapes_prompts
@@ -139,8 +139,8 @@ def write_samples(folder: Path, sampled: Sequence[Sampled]) -> None:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         pixels = np.clip((each.pixels.transpose(1, 2, 0) + 1) * 127.5, 0, 255).round().astype(np.uint8)
         Image.fromarray(pixels).save(folder / file)
-        metadata = json.dumps(each.prompt.to_json()) + "\n"
-        write_atomically(folder / f"{each.prompt_id:05d}" / "metadata.jsonl", metadata)
+        if each.image_id == 0:
+            write_prompts(folder / f"{each.prompt_id:05d}" / "metadata.jsonl", [each.prompt])
         row = {
             "file": str(file),
             "prompt_id": each.prompt_id,

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from prx_scale import study as studies
 from prx_scale import studyfit
+from prx_scale.commands import exits
 from prx_scale.commands.children import evaluate_job
 from prx_scale.commands.progress import evaluations
 from prx_scale.commands.sweep import launch, plan_table
@@ -25,8 +26,6 @@ from prx_scale.study import Study
 from reports.study_page import write_study_report
 from slurm.local import Interrupted, room, run_jobs
 from slurm.plan import plan
-
-EXIT_INTERRUPTED, EXIT_FAILED = 130, 1
 
 
 def prepare(folder: Path, smoke: bool) -> Study:
@@ -71,15 +70,15 @@ def run_chain(study: Study, console: Console) -> int:
     fitted = [run.id for run in study.runs if run.variant not in study.fit.holdout]
     held_out = [run.id for run in study.runs if run.variant in study.fit.holdout]
     code = train_and_evaluate(study, fitted, console, "2. train", "3. sample and score")
-    if code == EXIT_INTERRUPTED:
+    if code == exits.INTERRUPTED:
         return code
     _step(console, "4. fit the law and predict the held-out depth")
     if not _predict(study, console):
         _step(console, "6. write the report")
         console.print(str(write_study_report(study.folder, None)), soft_wrap=True)
-        return EXIT_FAILED
+        return exits.FAILED
     code = max(code, train_and_evaluate(study, held_out, console, "5. train the held-out depth", "and score it"))
-    if code == EXIT_INTERRUPTED:
+    if code == exits.INTERRUPTED:
         return code
     sentence = studyfit.refresh(study)
     _step(console, "6. write the report")
@@ -127,7 +126,7 @@ def train_and_evaluate(study: Study, ids: Sequence[str], console: Console, train
     _step(console, train)
     runs = [run for run in study.runs if run.id in ids]
     code = launch(plan(runs, study.folder), study.folder, None, console)
-    if code == EXIT_INTERRUPTED:
+    if code == exits.INTERRUPTED:
         return code
     _step(console, evaluate)
     done = [run.id for run in runs if _is_done(study, run.id)]
@@ -148,12 +147,12 @@ def _evaluate(study: Study, ids: Sequence[str], console: Console) -> int:
             tick()
     except Interrupted:
         console.print("interrupted: the same command goes on from here")
-        return EXIT_INTERRUPTED
+        return exits.INTERRUPTED
     for outcome in outcomes:
         if outcome.exit_code:
             console.print(f"{outcome.job.name} ended with exit code {outcome.exit_code}; {outcome.job.output} ends:")
             console.print(outcome.last_lines, markup=False)
-    return EXIT_FAILED if any(outcome.exit_code for outcome in outcomes) else 0
+    return exits.FAILED if any(outcome.exit_code for outcome in outcomes) else exits.DONE
 
 
 def _even_groups(study: Study, ids: Sequence[str]) -> list[tuple[str, ...]]:

@@ -37,11 +37,6 @@ def layered(*layers: alt.Chart, height: int = HEIGHT) -> alt.LayerChart:
     return chart.properties(width="container", height=height, autosize=autosize)
 
 
-def depths_of(frame: pl.DataFrame) -> list[int]:
-    """The depths in a frame, ascending."""
-    return sorted(int(depth) for depth in frame["depth"].unique())
-
-
 def depth_scale(depths: Sequence[int]) -> alt.Scale:
     """One colour per depth, in order; the same domain in every chart gives the same colours in every chart."""
     return alt.Scale(domain=[str(depth) for depth in depths])
