@@ -26,6 +26,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "data": ("samples", "tokens", "D", "data"),
     "loss": ("loss", "val_loss", "validation_loss", "val/loss"),
     "flops": ("flops", "C", "compute"),
+    "steps": ("steps",),
+    "unique": ("unique",),
     "cluster": ("run", "run_id", "cluster"),
     "weight": (),
 }
@@ -203,13 +205,14 @@ def _read_study(path: Path, chosen: Mapping[str, str], conditions: Sequence[Cond
 def _extract(frame: pl.DataFrame, chosen: Mapping[str, str], source: str) -> _Part:
     columns = {key: name for key in SYNONYMS if (name := _column(frame, key, chosen, source)) is not None}
     notices: list[str] = []
-    if "loss" not in columns or len({"params", "data", "flops"} & set(columns)) < 2:
-        missing = [key for key in ("loss", "params", "data") if key not in columns]
+    axes = [key for key in ("params", "data", "flops", "steps") if key in columns]
+    if "loss" not in columns or not axes:
+        missing = [key for key in ("loss", *(() if axes else ("params", "data", "flops"))) if key not in columns]
         raise InputError(_missing_message(frame, missing, source))
     values = {key: _numbers(frame, name, key, source) for key, name in columns.items() if key != "cluster"}
     unit = "tokens" if "token" in columns.get("data", "").lower() else "samples"
     for absent, other in (("data", "params"), ("params", "data")):
-        if absent not in columns:
+        if absent not in columns and other in columns and "flops" in columns:
             pairs = zip(values["flops"], values[other], strict=True)
             values[absent] = [c / (_FLOPS_PER_TOKEN_AND_PARAM * x) for c, x in pairs]
             unit = "tokens"
@@ -290,7 +293,7 @@ def _join(names: Sequence[str], parts: Sequence[_Part]) -> Loaded:
     if len(units) > 1:
         listed = ", ".join(f"{name} counts {part.unit}" for name, part in zip(names, parts, strict=True))
         raise InputError(f"sources count data differently ({listed}): fit them apart, or name one with --columns data=")
-    keys = [key for key in ("params", "data", "loss", "flops", "weight") if all(key in p.values for p in parts)]
+    keys = [key for key in SYNONYMS if all(key in part.values for part in parts)]
     arrays = {key: np.array([value for part in parts for value in part.values[key]]) for key in keys}
     clustered = all(part.cluster is not None for part in parts)
     labels = [

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from reports import units
 from scaling.laws import get_law
-from scaling.points import FloatArray, Points
+from scaling.points import AXES, FloatArray, Points
 from scaling.results import FitResult
 
-Axis = Literal["data", "params", "flops"]
+Axis = Literal["data", "params", "flops", "steps"]
 MOST_GROUPS = 6
 CURVE_POINTS = 48
 
@@ -34,10 +33,12 @@ class FitFrames:
 
 
 def points_frame(points: Points) -> pl.DataFrame:
-    """The points of a fit as a frame with columns params, data, flops, loss."""
-    flops: npt.ArrayLike = points.flops if points.flops is not None else np.full(points.n, np.nan)
-    columns = {"params": points.params, "data": points.data, "flops": flops, "loss": points.loss}
-    return pl.DataFrame(columns)
+    """The points of a fit as a frame with a column of every axis, null where it was not recorded, and loss."""
+    axes = {axis: getattr(points, axis) for axis in AXES}
+    frame = pl.DataFrame({"loss": points.loss, **{axis: values for axis, values in axes.items() if values is not None}})
+    return frame.with_columns(
+        pl.lit(None, dtype=pl.Float64).alias(axis) for axis, values in axes.items() if values is None
+    )
 
 
 def fit_frames(result: FitResult, measured: pl.DataFrame, heldout: pl.DataFrame | None = None) -> FitFrames:
@@ -45,51 +46,61 @@ def fit_frames(result: FitResult, measured: pl.DataFrame, heldout: pl.DataFrame 
 
     Args:
         result: the fit.
-        measured: columns params, data, loss and, where sizes are depths, depth.
+        measured: columns loss, the axes of the law (compute may follow from params and data) and, where sizes are
+            depths, depth.
         heldout: the same columns for points that were predicted, not fitted.
     """
     frames = [measured.with_columns(used=pl.lit("fitted"))]
     if heldout is not None and len(heldout):
         frames.append(heldout.with_columns(used=pl.lit("held out")))
-    wanted = [
-        name for name in ("params", "data", "loss", "depth", "used") if name in measured.columns or name == "used"
-    ]
-    rows = pl.concat([frame.select(wanted).with_columns(pl.col("params", "data").cast(pl.Float64)) for frame in frames])
+    rows = _rows(frames, result.provenance.flops_per)
     axis = curve_axis(result)
     rows, groups, title = _grouped(rows, axis)
-    predicted = result.predict(rows["params"].to_numpy(), rows["data"].to_numpy())
-    rows = rows.with_columns(
-        x=pl.Series(_axis_values(result, axis, rows["params"].to_numpy(), rows["data"].to_numpy())),
-        predicted=pl.Series(predicted),
-    ).with_columns(residual=pl.col("loss") / pl.col("predicted") - 1)
+    known = [name for name in get_law(result.law).axes if rows[name].null_count() < len(rows)]
+    predicted = result.predict(**{name: rows[name].to_numpy() for name in known})
+    rows = rows.with_columns(x=pl.col(axis), predicted=pl.Series(predicted))
+    rows = rows.with_columns(residual=pl.col("loss") / pl.col("predicted") - 1)
     return FitFrames(points=rows, curves=_curves(result, rows, axis), axis=axis, groups=groups, group_title=title)
 
 
+def _rows(frames: list[pl.DataFrame], flops_per: float | None) -> pl.DataFrame:
+    """Frames of points one below the other: every axis as a column, loss, used, and depth where there is one."""
+    wanted = ("loss", *AXES, "depth", "used")
+    picked = [frame.select(name for name in wanted if name in frame.columns) for frame in frames]
+    typed = [
+        frame.with_columns(pl.col(name).cast(pl.Float64) for name in AXES if name in frame.columns) for frame in picked
+    ]
+    rows = pl.concat(typed, how="diagonal")
+    absent = [pl.lit(None, dtype=pl.Float64).alias(name) for name in AXES if name not in rows.columns]
+    rows = rows.with_columns(absent)
+    counted = pl.lit(flops_per, dtype=pl.Float64) * pl.col("params") * pl.col("data")
+    return rows.with_columns(flops=pl.coalesce("flops", counted))
+
+
 def curve_axis(result: FitResult) -> Axis:
-    """What a curve of this law runs along: data where the law knows it, else compute, else params."""
+    """What a curve of this law runs along: data where the law knows it, else its only axis."""
     axes = get_law(result.law).axes
-    if "data" in axes:
-        return "data"
-    return "flops" if "flops" in axes else "params"
+    ordered: tuple[Axis, ...] = ("data", "flops", "steps", "params")
+    return next(axis for axis in ordered if axis in axes)
 
 
 def axis_title(result: FitResult, axis: Axis) -> str:
     """The title of that axis with its unit."""
     unit = result.provenance.data_unit
-    return {"data": f"Training {unit}", "params": "Params", "flops": "Training compute (FLOPs)"}[axis]
-
-
-def _axis_values(result: FitResult, axis: Axis, params: FloatArray, data: FloatArray) -> FloatArray:
-    if axis == "flops":
-        return (result.provenance.flops_per or 1.0) * params * data
-    return data if axis == "data" else params
+    titles = {"data": f"Training {unit}", "params": "Params", "flops": "Training compute (FLOPs)", "steps": "Steps"}
+    return titles[axis]
 
 
 def _grouped(rows: pl.DataFrame, axis: Axis) -> tuple[pl.DataFrame, tuple[str, ...], str]:
-    """Name the model size of every row: by depth where it is known, by params where there are few."""
+    """Name the model size of every row: by depth where it is known, by params where there are few.
+
+    One name for all where the size was not recorded.
+    """
     if "depth" in rows.columns:
         groups = tuple(str(depth) for depth in sorted(rows["depth"].unique()))
         return rows.with_columns(group=pl.col("depth").cast(pl.String)), groups, "Depth"
+    if rows["params"].null_count():
+        return rows.with_columns(group=pl.lit("measured")), ("measured",), "Points"
     sizes = sorted(rows["params"].unique().to_list())
     names = {size: units.short(size) for size in sizes}
     labelled = rows.with_columns(group=pl.Series([names[size] for size in rows["params"].to_list()]))
@@ -99,7 +110,9 @@ def _grouped(rows: pl.DataFrame, axis: Axis) -> tuple[pl.DataFrame, tuple[str, .
 
 def _curves(result: FitResult, rows: pl.DataFrame, axis: Axis) -> pl.DataFrame:
     if axis != "data" or "params" not in get_law(result.law).axes:
-        return _curve(result, rows, axis, "", float(rows["params"].to_numpy().mean()))
+        return _curve(
+            result, rows, axis, "", None if rows["params"].null_count() else float(rows["params"].to_numpy().mean())
+        )
     sizes = rows.group_by("group").agg(pl.col("params").median()).sort("params")
     if len(sizes) > MOST_GROUPS and "depth" not in rows.columns:
         sizes = sizes[np.linspace(0, len(sizes) - 1, MOST_GROUPS).round().astype(int).tolist()]
@@ -107,18 +120,16 @@ def _curves(result: FitResult, rows: pl.DataFrame, axis: Axis) -> pl.DataFrame:
     return pl.concat(parts)
 
 
-def _curve(result: FitResult, rows: pl.DataFrame, axis: Axis, group: str, params: float) -> pl.DataFrame:
+def _curve(result: FitResult, rows: pl.DataFrame, axis: Axis, group: str, params: float | None) -> pl.DataFrame:
     """One fitted curve over the range of x that all points span."""
     known: FloatArray = rows["x"].to_numpy()
     grid: FloatArray = np.geomspace(float(known.min()), float(known.max()), CURVE_POINTS, dtype=np.float64)
-    n, d = np.full_like(grid, params), grid
-    if axis == "params":
-        n, d = grid, np.ones_like(grid)
-    elif axis == "flops":
-        n, d = np.ones_like(grid), grid / (result.provenance.flops_per or 1.0)
-    low, high = result.predict_interval(n, d)
-    columns = {"x": grid, "loss": result.predict(n, d), "low": low, "high": high, "params": np.full_like(grid, params)}
-    return pl.DataFrame(columns).with_columns(pl.col("low", "high").fill_nan(None), group=pl.lit(group))
+    size = {} if params is None or axis == "params" else {"params": params}
+    where: dict[str, Any] = {**size, axis: grid}
+    low, high = result.predict_interval(**where)
+    columns = {"x": grid, "loss": result.predict(**where), "low": low, "high": high}
+    frame = pl.DataFrame(columns).with_columns(pl.col("low", "high").fill_nan(None), group=pl.lit(group))
+    return frame.with_columns(params=pl.lit(params, dtype=pl.Float64))
 
 
 def has_frontier(result: FitResult) -> bool:

@@ -71,9 +71,12 @@ def _facts(result: FitResult) -> Facts:
             text = units.significant(estimate.value, 3)
             facts.append(Fact(label=label, value=estimate.value, text=text, note=units.interval(estimate.interval)))
     for prediction in result.predictions[:2]:
-        where = (
-            f"at {units.short(prediction.params)} params, {units.short(prediction.data)} {result.provenance.data_unit}"
-        )
+        unit = result.provenance.data_unit
+        names = {"params": "params", "data": unit, "steps": "steps", "unique": f"unique {unit}"}
+        given = {name: value for axis, name in names.items() if (value := getattr(prediction, axis)) is not None}
+        where = "at " + ", ".join(f"{units.short(value)} {name}" for name, value in given.items())
+        if not given:
+            where = f"at {units.flops(prediction.flops)} FLOPs"
         note = f"{where}; {units.interval(prediction.interval, 4)}"
         facts.append(Fact(label="Predicted loss", value=prediction.loss, text=units.loss(prediction.loss), note=note))
     return Facts(items=tuple(facts))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -143,9 +144,10 @@ def _lacking(points: Points, flops: FloatArray, below: BoolArray, laws: Sequence
     rows = max(MIN_ROWS, *(len(get_law(law).parameters) for law in laws))
     if np.count_nonzero(below) < rows:
         return f"{rows} rows"
-    columns = {"params": points.params, "data": points.data, "flops": flops}
-    for axis in sorted({"params"}.union(*(get_law(law).axes for law in laws)), reverse=True):
-        if int(places(columns[axis][below]).max()) + 1 < MIN_DISTINCT:
+    sizes = set[str]() if points.params is None else {"params"}
+    for axis in sorted(sizes.union(*(get_law(law).exponents for law in laws)), reverse=True):
+        column = flops if axis == "flops" else points.need(axis)
+        if int(places(column[below]).max()) + 1 < MIN_DISTINCT:
             return f"{MIN_DISTINCT} different {axis}"
     return None
 
@@ -196,14 +198,18 @@ def _one(
 ) -> tuple[Cut, _Held]:
     below, above = ends < cut, np.flatnonzero(flops >= cut)
     result = fit(points.take(below), law=law, bootstrap=resamples, level=level, seed=seed, flops_per=flops_per)
-    params, data, loss = points.params[above], points.data[above], points.loss[above]
-    low, high = result.predict_interval(params, data)
+    loss = points.loss[above]
+    # Of every row its own compute, where it was measured: k N D is off by as much as k varies.
+    axes: dict[str, Any] = {
+        axis: flops[above] if axis == "flops" else points.need(axis)[above] for axis in get_law(law).axes
+    }
+    low, high = result.predict_interval(**axes)
     inside = np.where(np.isnan(low), np.nan, (low <= loss) & (loss <= high))
     largest = float(flops[below].max())
     held = _Held(
         row=above,
         factor=flops[above] / largest,
-        error=np.log(loss) - np.log(result.predict(params, data)),
+        error=np.log(loss) - np.log(result.predict(**axes)),
         inside=inside,
         width=np.log(high / low),
     )

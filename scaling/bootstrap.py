@@ -101,13 +101,17 @@ def resample(problem: Problem, points: Points, optimum: Optimum, *, count: int, 
         return Draws(theta=np.empty((0, p)), scheme="none", noise=None, requested=0, degenerate=0, unconverged=0)
     rng = np.random.default_rng(seed)
     codes, n_clusters = points.cluster_codes, points.n_clusters
-    axes = [places(np.exp(row)) for row in problem.x]
+    axes = [
+        places(np.exp(row))
+        for axis, row in zip(problem.law.axes, problem.x, strict=True)
+        if axis in problem.law.exponents
+    ]
     counts = rng.multinomial(n_clusters, np.full(n_clusters, 1.0 / n_clusters), size=count)
     w = counts[:, codes] * problem.w
     usable = np.all([_distinct(w, place) >= MIN_DISTINCT for place in axes], axis=0)
     scheme, y, noise = "clusters", problem.y, None
     if usable.mean() < 1.0 - _MAX_LOST:
-        size = _size_of_cluster(points, codes, n_clusters)
+        size = _size_of_cluster(problem, points, codes, n_clusters)
         usable = np.ones(count, dtype=bool)
         noise = _run_noise(problem, optimum, points, codes, size)
         if size is None or int(np.bincount(size).min()) < 2:
@@ -136,9 +140,9 @@ def _distinct(w: FloatArray, place: IntArray) -> IntArray:
     return present.sum(axis=1)
 
 
-def _size_of_cluster(points: Points, codes: IntArray, n_clusters: int) -> IntArray | None:
-    """Place on the params axis of every cluster; None when a cluster spans several sizes."""
-    size = places(points.params)
+def _size_of_cluster(problem: Problem, points: Points, codes: IntArray, n_clusters: int) -> IntArray | None:
+    """Place on the params axis, else on the law's own, of every cluster; None when a cluster spans several."""
+    size = places(np.exp(problem.x[0]) if points.params is None else points.params)
     first = np.zeros(n_clusters, dtype=np.intp)
     first[codes[::-1]] = size[::-1]
     return first if bool(np.all(first[codes] == size)) else None

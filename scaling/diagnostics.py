@@ -13,9 +13,9 @@ import numpy as np
 
 from scaling.bootstrap import MIN_DISTINCT, Draws, places
 from scaling.objective import expand
-from scaling.points import FloatArray, Points
+from scaling.points import AXES, FloatArray, Points
 from scaling.problem import Optimum, Problem, resolve
-from scaling.results import FitResult, Notice
+from scaling.results import FitResult, Notice, Prediction
 
 _EXPONENT_RANGE = (0.02, 1.5)
 _MAX_CONDITION = 1e8
@@ -25,7 +25,7 @@ _FAR = 10.0  # times the largest compute seen
 _FEW_CLUSTERS = 10
 _IGNORED_SPREAD = 2.0  # x-fold variation of a quantity that the law leaves out
 _MAX_LEFT_OUT = 400  # leave-one-out fits cost as much as resamples: not for tables of thousands
-_NAMES = {"params": "params", "data": "data", "flops": "compute"}
+_NAMES = {**{axis: axis for axis in AXES}, "flops": "compute"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +69,8 @@ def _few_places(fit: Examined) -> Iterator[Notice]:
     floor = fit.problem.law.floor is not None
     needs = "a floor, a coefficient and an exponent need" if floor else "a power law and a check of it need"
     for axis, row in zip(fit.problem.law.axes, fit.problem.x, strict=True):
+        if axis not in fit.problem.law.exponents:
+            continue
         count = len(np.unique(places(np.exp(row))))
         if count < MIN_DISTINCT:
             yield Notice(
@@ -95,20 +97,20 @@ def _no_repeats(fit: Examined) -> Iterator[Notice]:
 
 
 def _ignored_axis(fit: Examined) -> Iterator[Notice]:
-    axes = fit.problem.law.axes
-    if len(axes) != 1:
+    (axis, *others), params, data = fit.problem.law.axes, fit.points.params, fit.points.data
+    if others:
         return
-    ratios = {
-        "params": ("data", fit.points.data),
-        "data": ("params", fit.points.params),
-        "flops": ("data per parameter", fit.points.data / fit.points.params),
-    }
-    name, values = ratios[axes[0]]
+    ignored = {"params": ("data", data), "data": ("params", params), "steps": ("params", params)}
+    if params is not None and data is not None:
+        ignored["flops"] = ("data per parameter", data / params)
+    name, values = ignored.get(axis, ("", None))
+    if values is None:
+        return
     spread = float(values.max() / values.min())
     if spread > _IGNORED_SPREAD:
         yield Notice(
             code="ignored-axis",
-            message=f"This law knows {_NAMES[axes[0]]} only, and {name} varies {spread:.3g}-fold among the points:"
+            message=f"This law knows {_NAMES[axis]} only, and {name} varies {spread:.3g}-fold among the points:"
             " what that does to the loss counts as noise. Fit chinchilla, or filter to one line with --where.",
         )
 
@@ -213,8 +215,8 @@ def _influence(fit: Examined) -> Iterator[Notice]:
         label = "" if fit.points.cluster is None else f" ({fit.points.cluster[row]})"
         yield Notice(
             code="influence",
-            message=f"Leaving out one run{label}, params {fit.points.params[row]:.3g}, data"
-            f" {fit.points.data[row]:.3g}, moves the params exponent from {base:.4f} to"
+            message=f"Leaving out one run{label}, params {fit.points.need('params')[row]:.3g}, data"
+            f" {fit.points.need('data')[row]:.3g}, moves the params exponent from {base:.4f} to"
             f" {base + moved[worst]:.4f}. Check that run, and report the fit without it too.",
         )
 
@@ -238,10 +240,10 @@ def _trend(fit: Examined) -> Iterator[Notice]:
 
 
 def _convention(fit: Examined) -> Iterator[Notice]:
-    flops = fit.points.flops
-    if flops is None:
+    params, data, flops = fit.points.params, fit.points.data, fit.points.flops
+    if params is None or data is None or flops is None:
         return
-    k = flops / (fit.points.params * fit.points.data)
+    k = flops / (params * data)
     spread = float(k.max() / k.min() - 1.0)
     if spread > 0.05:
         yield Notice(
@@ -279,32 +281,45 @@ def _resamples(fit: Examined) -> Iterator[Notice]:
 
 
 def _extrapolation(fit: Examined) -> Iterator[Notice]:
-    # Without a flops column params x data stand for compute: the ratio is the same.
-    largest = float((fit.points.params * fit.points.data).max()) if fit.compute is None else float(fit.compute.max())
     for run in fit.result.predictions:
-        times = (run.params * run.data if run.flops is None else run.flops) / largest
-        where = f"The prediction at params {run.params:.3g}, data {run.data:.3g}"
+        given = {axis: value for axis in AXES if axis != "flops" and (value := getattr(run, axis)) is not None}
+        given = given or {"flops": run.flops}
+        where = "The prediction at " + ", ".join(f"{_NAMES[axis]} {value:.3g}" for axis, value in given.items())
+        name, times = _reach(fit, run)
         if times > _FAR:
             yield Notice(
                 code="extrapolation",
-                message=f"{where} is {times:.0f} times the largest compute fitted; on"
+                message=f"{where} is {times:.0f} times the largest {name} fitted; on"
                 " published tables intervals that far out were too narrow. Fit a run in between first.",
             )
-            continue
-        ratio = run.data / run.params
-        low, high = _ratio_range(fit.points)
-        if not low / 1.01 <= ratio <= high * 1.01:
-            yield Notice(
-                code="data-per-param",
-                message=f"{where} has {ratio:.3g} data per parameter; the points have {low:.3g} to {high:.3g}.",
-            )
+        elif run.params and run.data and (range_ := _ratio_range(fit.points)):
+            ratio, (low, high) = run.data / run.params, range_
+            if not low / 1.01 <= ratio <= high * 1.01:
+                yield Notice(
+                    code="data-per-param",
+                    message=f"{where} has {ratio:.3g} data per parameter; the points have {low:.3g} to {high:.3g}.",
+                )
+
+
+def _reach(fit: Examined, run: Prediction) -> tuple[str, float]:
+    """How far beyond the points a prediction is: in compute where both know it, else along an axis of the law."""
+    params, data = fit.points.params, fit.points.data
+    if run.flops is not None and fit.compute is not None:
+        return "compute", run.flops / float(fit.compute.max())
+    if run.params is not None and run.data is not None and params is not None and data is not None:
+        return "compute", run.params * run.data / float((params * data).max())  # the ratio is that of compute
+    axis = fit.problem.law.axes[0]
+    return _NAMES[axis], getattr(run, axis) / fit.result.observed[axis][1]
 
 
 def _optimum(fit: Examined) -> Iterator[Notice]:
     if not fit.result.compute_optimal or fit.result.provenance.flops_per is None or fit.compute is None:
         return
     params, data, _ = fit.result.frontier(fit.compute.max())
-    ratio, (low, high) = float(data / params), _ratio_range(fit.points)
+    ratio, range_ = float(data / params), _ratio_range(fit.points)
+    if range_ is None:
+        return
+    low, high = range_
     if not low <= ratio <= high:
         yield Notice(
             code="optimum-outside",
@@ -313,7 +328,10 @@ def _optimum(fit: Examined) -> Iterator[Notice]:
         )
 
 
-def _ratio_range(points: Points) -> tuple[float, float]:
+def _ratio_range(points: Points) -> tuple[float, float] | None:
+    """Least and greatest data per parameter; None where one of the two was not recorded."""
+    if points.params is None or points.data is None:
+        return None
     ratio = points.data / points.params
     return float(ratio.min()), float(ratio.max())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +11,11 @@ from scaling import diagnostics
 from scaling.bootstrap import Draws, resample
 from scaling.errors import FitInputError
 from scaling.laws import Law, get_law
-from scaling.points import FloatArray, Points
+from scaling.points import AXES, FloatArray, Points
 from scaling.problem import Optimum, Problem, pose, solve
 from scaling.results import Estimate, FitResult, Prediction, Provenance, estimate
+
+Target = Mapping[str, float] | tuple[float, float]
 
 LOSSES = ("huber", "least-squares")
 
@@ -33,7 +35,7 @@ def fit(
     seed: int = 0,
     loss: str = "huber",
     delta: float = 1e-3,
-    predict: Sequence[tuple[float, float]] = (),
+    predict: Sequence[Target] = (),
     flops_per: float | None = None,
     provenance: Provenance | None = None,
 ) -> FitResult:
@@ -47,8 +49,8 @@ def fit(
         seed: seed of the resamples.
         loss: "huber" on log loss, or "least-squares" on log loss.
         delta: width of Huber's quadratic zone in log loss.
-        predict: (params, data) of runs to predict.
-        flops_per: k in C = k N D where the points carry no flops (6 for tokens).
+        predict: runs to predict: (params, data), or what the law needs by name, such as {"flops": 1e22}.
+        flops_per: k in C = k N D where the points carry no flops, or only flops (6 for tokens).
         provenance: where the points came from; counts, seed and cluster are filled in.
 
     Returns:
@@ -58,10 +60,10 @@ def fit(
         FitInputError: unknown law or loss, too few points, or values that cannot be fitted.
     """
     check_options(bootstrap, level)
-    _check_objective(loss, delta, predict)
+    _check_objective(loss, delta)
+    targets = [_target(run) for run in predict]
     chosen, points = get_law(law), points.canonical()
-    if points.flops is not None:
-        flops_per = float(np.median(points.flops / (points.params * points.data)))
+    flops_per = points.flops_per or flops_per
     problem = pose(chosen, points, np.inf if loss == "least-squares" else delta, flops_per)
     optimum = solve(problem)
     draws = resample(problem, points, optimum, count=bootstrap, seed=seed)
@@ -72,7 +74,7 @@ def fit(
         loss_kind=kind,
         provenance=_provenance(provenance, points, bootstrap, seed, flops_per),
     )
-    result = replace(result, predictions=_predictions(result, predict))
+    result = replace(result, predictions=tuple(_prediction(result, run) for run in targets))
     return replace(result, warnings=diagnostics.examine(problem, points, optimum, draws, result))
 
 
@@ -92,14 +94,23 @@ def check_options(resamples: int, level: float) -> None:
         raise FitInputError(f"level is {level}: an interval's level lies between 0 and 1, for example 0.8")
 
 
-def _check_objective(loss: str, delta: float, predict: Sequence[tuple[float, float]]) -> None:
+def _check_objective(loss: str, delta: float) -> None:
     if loss not in LOSSES:
         raise FitInputError(f"no loss is called '{loss}': valid: {', '.join(LOSSES)}")
     if not delta > 0:
         raise FitInputError(f"delta is {delta}: Huber's zone must have a positive width, usually 1e-3")
-    for params, data in predict:
-        if not (np.isfinite([params, data]).all() and params > 0 and data > 0):
-            raise FitInputError(f"cannot predict params={params}, data={data}: both must be positive")
+
+
+def _target(run: Target) -> dict[str, float]:
+    if not isinstance(run, Mapping) and len(run) != 2:
+        raise FitInputError(f"cannot predict at {run}: give (params, data), or axes by name")
+    named = dict(run) if isinstance(run, Mapping) else {"params": run[0], "data": run[1]}
+    for name, number in named.items():
+        if name not in AXES:
+            raise FitInputError(f"cannot predict at {name}={number}: valid: {', '.join(AXES)}")
+        if not (np.isfinite(number) and number > 0):
+            raise FitInputError(f"cannot predict at {name}={number}: it must be positive and finite")
+    return {name: float(number) for name, number in named.items()}
 
 
 def _assemble(
@@ -164,7 +175,7 @@ def _exponents(law: Law, natural: FloatArray, draws: FloatArray, level: float) -
 
 
 def _observed(points: Points, flops_per: float | None) -> dict[str, tuple[float, float]]:
-    columns = {"params": points.params, "data": points.data, "flops": points.compute(flops_per)}
+    columns = {name: points.axis(name, flops_per) for name in AXES}
     return {name: (float(values.min()), float(values.max())) for name, values in columns.items() if values is not None}
 
 
@@ -175,19 +186,13 @@ def _provenance(
     return replace(base, n_used=points.n, bootstrap=resamples, seed=seed, flops_per=flops_per)
 
 
-def _predictions(result: FitResult, targets: Sequence[tuple[float, float]]) -> tuple[Prediction, ...]:
-    if not targets:
-        return ()
-    params, data = np.array(targets, dtype=np.float64).T
-    loss, (low, high) = result.predict(params, data), result.predict_interval(params, data)
-    k = result.provenance.flops_per
-    return tuple(
-        Prediction(
-            params=float(params[i]),
-            data=float(data[i]),
-            flops=None if k is None else float(k * params[i] * data[i]),
-            loss=float(loss[i]),
-            interval=(float(low[i]), float(high[i])),
-        )
-        for i in range(len(targets))
+def _prediction(result: FitResult, run: dict[str, float]) -> Prediction:
+    low, high = result.predict_interval(**run)
+    k, flops = result.provenance.flops_per, run.get("flops")
+    if flops is None and k is not None and "params" in run and "data" in run:
+        flops = k * run["params"] * run["data"]
+    return Prediction(
+        **{**dict.fromkeys(AXES), **run, "flops": flops},
+        loss=float(result.predict(**run)),
+        interval=(float(low), float(high)),
     )

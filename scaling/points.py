@@ -13,18 +13,27 @@ from scaling.errors import FitInputError
 FloatArray = npt.NDArray[np.float64]
 LabelArray = npt.NDArray[np.str_]
 
-AXES = ("params", "data", "flops")
+AXES = ("params", "data", "flops", "steps", "unique")
+ONE_AXIS = ("params", "data", "flops", "steps")  # those along which a law of one axis makes sense
+_NUMBERS = (*AXES, "loss", "stderr", "weight")
+_COLUMNS = (*_NUMBERS, "cluster")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Points:
-    """Validation losses measured at model sizes and amounts of data.
+    """Validation losses, and what the models behind them were given.
+
+    A table may lack any axis: a law asks for those that it needs.
 
     Args:
-        params: trainable parameters N, shape (n,), positive.
-        data: samples or tokens seen D, shape (n,), positive.
         loss: validation loss L, shape (n,), positive.
-        flops: training FLOPs C, shape (n,), positive; None when they were not recorded.
+        params: trainable parameters N, shape (n,), positive; like every axis, None where it was not recorded.
+        data: samples or tokens seen D, shape (n,), positive.
+        flops: training FLOPs C, shape (n,), positive.
+        steps: optimiser steps S, shape (n,), positive.
+        unique: distinct samples or tokens in the training set, in the unit of ``data``, shape (n,), positive;
+            smaller than ``data`` where data were repeated.
+        stderr: known standard error of ``loss``, in units of the loss, shape (n,), positive.
         cluster: labels of what was drawn independently, usually the run, shape (n,); None makes every
             row its own cluster. Rows with one label are resampled together.
         weight: how often a row counts, shape (n,), non-negative; None counts every row once.
@@ -33,15 +42,18 @@ class Points:
         FitInputError: lengths differ, there is no row, or a value is not finite or not positive.
     """
 
-    params: FloatArray
-    data: FloatArray
     loss: FloatArray
+    params: FloatArray | None = None
+    data: FloatArray | None = None
     flops: FloatArray | None = None
+    steps: FloatArray | None = None
+    unique: FloatArray | None = None
+    stderr: FloatArray | None = None
     cluster: LabelArray | None = None
     weight: FloatArray | None = None
 
     def __post_init__(self) -> None:
-        for name in ("params", "data", "loss", "flops", "weight"):
+        for name in _NUMBERS:
             values = getattr(self, name)
             if values is not None:
                 object.__setattr__(self, name, _as_vector(name, values))
@@ -55,10 +67,13 @@ class Points:
         n = len(self.loss)
         if n == 0:
             raise FitInputError("no points: a fit needs at least one row")
-        for name in ("params", "data", "flops", "cluster", "weight"):
-            values = getattr(self, name)
-            if values is not None and len(values) != n:
+        for name, values in self._given().items():
+            if len(values) != n:
                 raise FitInputError(f"{name} has {len(values)} values and loss has {n}; they must match")
+
+    def _given(self) -> dict[str, npt.NDArray[Any]]:
+        """The columns that are there, by name."""
+        return {name: values for name in _COLUMNS if (values := getattr(self, name)) is not None}
 
     @property
     def n(self) -> int:
@@ -82,27 +97,47 @@ class Points:
         """Number of independent units."""
         return self.n if self.cluster is None else len(np.unique(self.cluster))
 
+    @property
+    def flops_per(self) -> float | None:
+        """k in C = k N D, the median over rows; None where one of the three was not recorded."""
+        if self.params is None or self.data is None or self.flops is None:
+            return None
+        return float(np.median(self.flops / (self.params * self.data)))
+
+    def need(self, name: str) -> FloatArray:
+        """The column of that name, shape (n,).
+
+        Raises:
+            FitInputError: the points have no such column; the message names those that they have.
+        """
+        values: FloatArray | None = getattr(self, name)
+        if values is None:
+            have = ", ".join(self._given())
+            raise FitInputError(f"the points have no column for {name} (they have {have})")
+        return values
+
     def compute(self, flops_per: float | None) -> FloatArray | None:
         """Training FLOPs, shape (n,): the measured ones, else ``flops_per * params * data``, else None."""
         if self.flops is not None:
             return self.flops
-        return None if flops_per is None else flops_per * self.params * self.data
+        if flops_per is None or self.params is None or self.data is None:
+            return None
+        return flops_per * self.params * self.data
+
+    def axis(self, name: str, flops_per: float | None) -> FloatArray | None:
+        """One of ``AXES``, shape (n,), compute by way of :meth:`compute`; None where the points do not say."""
+        return self.compute(flops_per) if name == "flops" else getattr(self, name)
 
     def take(self, index: npt.NDArray[Any]) -> Points:
         """The rows ``index`` (numbers or a mask), in that order."""
-        picked = {
-            name: values[index]
-            for name in ("params", "data", "loss", "flops", "cluster", "weight")
-            if (values := getattr(self, name)) is not None
-        }
+        picked = {name: values[index] for name, values in self._given().items()}
         return replace(self, **picked)
 
     def canonical(self) -> Points:
         """The same rows in an order that depends on their values only, so that row order cannot matter."""
-        keys = [self.cluster] if self.cluster is not None else []
-        columns = [self.weights, *([self.flops] if self.flops is not None else [])]
-        order = np.lexsort([*keys, *columns, self.loss, self.data, self.params])
-        return self.take(order)
+        keys = ("cluster", "weight", "stderr", "unique", "steps", "flops", "loss", "data", "params")
+        given = self._given()
+        return self.take(np.lexsort([given[name] for name in keys if name in given]))
 
 
 def _as_vector(name: str, values: Any) -> FloatArray:

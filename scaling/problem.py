@@ -8,7 +8,7 @@ import numpy as np
 
 from scaling.errors import FitInputError
 from scaling.laws.base import Frame, Law
-from scaling.points import FloatArray, Points
+from scaling.points import AXES, ONE_AXIS, FloatArray, Points
 from scaling.solver import Solution, minimise
 
 AGREEMENT = 1e-9  # relative difference of objectives below which two starts found the same optimum
@@ -74,7 +74,7 @@ def pose(law: Law, points: Points, delta: float, flops_per: float | None) -> Pro
         flops_per: k in C = k N D, for laws in compute where the points have no flops.
 
     Raises:
-        FitInputError: too few rows, or the law needs compute and there is none.
+        FitInputError: too few rows, or the points lack an axis of the law or its variation.
     """
     n, p = int(np.count_nonzero(points.weights)), len(law.parameters)
     if n < p:
@@ -82,13 +82,9 @@ def pose(law: Law, points: Points, delta: float, flops_per: float | None) -> Pro
             f"{n} point{'s' if n != 1 else ''} cannot determine the {p} parameters of '{law.name}'"
             f" ({', '.join(law.parameters)}): give at least {p}, better {2 * p}"
         )
-    flops = points.compute(flops_per) if "flops" in law.axes else None
-    if "flops" in law.axes and flops is None:
-        raise FitInputError(f"law '{law.name}' needs compute: give the points a flops column")
-    columns: dict[str, FloatArray | None] = {"params": points.params, "data": points.data, "flops": flops}
-    logs = np.log(np.stack([values for axis in law.axes if (values := columns[axis]) is not None]))
+    logs = np.log(np.stack([_column(law, axis, points, flops_per) for axis in law.axes]))
     for axis, row in zip(law.axes, logs, strict=True):
-        if float(np.ptp(row)) == 0.0:
+        if axis in law.exponents and float(np.ptp(row)) == 0.0:
             raise FitInputError(
                 f"every point has {axis} = {np.exp(row[0]):.6g}: '{law.name}' needs points at several {axis};"
                 " with one, fit a power_floor law along another axis"
@@ -97,6 +93,18 @@ def pose(law: Law, points: Points, delta: float, flops_per: float | None) -> Pro
     centre, log_scale = np.average(logs, axis=1, weights=w), float(np.average(y, weights=w))
     frame = Frame(centre=centre, log_scale=log_scale)
     return Problem(law=law, x=logs - centre[:, None], y=y - log_scale, w=w, frame=frame, delta=delta)
+
+
+def _column(law: Law, axis: str, points: Points, flops_per: float | None) -> FloatArray:
+    values = points.axis(axis, flops_per)
+    if values is not None:
+        return values
+    have = [name for name in AXES if points.axis(name, flops_per) is not None]
+    along = next((name for name in ("flops", *ONE_AXIS) if name in have), None)
+    raise FitInputError(
+        f"law '{law.name}' needs {axis}, and the points have {' and '.join(have) or 'no axis at all'}: give them"
+        f" a column for {axis}" + (f", or fit power_floor:{along}" if along else "")
+    )
 
 
 def solve(problem: Problem) -> Optimum:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from scaling.errors import FitInputError
 from scaling.laws import get_law
-from scaling.points import FloatArray
+from scaling.points import AXES, FloatArray
 
 SCHEMA = 1
 
@@ -38,18 +38,22 @@ class Prediction:
     """The loss that a new run should reach, with a prediction interval (not a confidence interval).
 
     Attributes:
-        params: trainable parameters N.
-        data: samples or tokens D.
-        flops: training FLOPs; None where the points do not say how much a sample costs.
         loss: predicted loss.
         interval: where a new run falls with the result's level.
+        params: trainable parameters N; like every axis, None where the law did not need it and it was not given.
+        data: samples or tokens D.
+        flops: training FLOPs; None too where the points do not say how much a sample costs.
+        steps: optimiser steps.
+        unique: distinct samples or tokens among the data.
     """
 
-    params: float
-    data: float
-    flops: float | None
     loss: float
     interval: tuple[float, float]
+    params: float | None = None
+    data: float | None = None
+    flops: float | None = None
+    steps: float | None = None
+    unique: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +118,7 @@ class FitResult:
         warnings: what a reader has to know before trusting the numbers.
         provenance: where the points came from.
         resampling: how the draws were made, in words.
-        observed: (least, greatest) of "params", "data", "flops" among the points.
+        observed: (least, greatest) of every axis that the points have, compute included where it is known.
         draws: natural parameters of every resample, shape (bootstrap, p).
         residuals: log L - log Lhat of every row, inflated by sqrt(n / (n - p)), shape (n,); without the
             offset of the row's run where ``run_noise`` stands for it.
@@ -149,33 +153,60 @@ class FitResult:
         """Natural parameters in the law's order, shape (p,)."""
         return np.array([estimate.value for estimate in self.parameters.values()])
 
-    def predict(self, params: npt.ArrayLike, data: npt.ArrayLike) -> FloatArray:
-        """Predicted loss.
+    def predict(
+        self,
+        params: npt.ArrayLike | None = None,
+        data: npt.ArrayLike | None = None,
+        *,
+        flops: npt.ArrayLike | None = None,
+        steps: npt.ArrayLike | None = None,
+        unique: npt.ArrayLike | None = None,
+    ) -> FloatArray:
+        """Predicted loss. A law takes what it needs of what is given; all of it must broadcast.
 
         Args:
             params: N, a number or array.
-            data: D in the unit of the points, of a shape that broadcasts with ``params``.
+            data: D in the unit of the points.
+            flops: training FLOPs; k N D where it is left out and k is known.
+            steps: optimiser steps.
+            unique: distinct samples or tokens; as much as ``data``, so nothing repeated, where it is left out.
 
         Returns:
             Loss, of the broadcast shape.
+
+        Raises:
+            FitInputError: the law needs an axis that was not given and does not follow from the others.
         """
-        x, shape = self._axes(params, data)
+        x, shape = self._axes(params=params, data=data, flops=flops, steps=steps, unique=unique)
         return get_law(self.law).predict(self.values[None], x)[0].reshape(shape)
 
     def predict_interval(
-        self, params: npt.ArrayLike, data: npt.ArrayLike, level: float | None = None
+        self,
+        params: npt.ArrayLike | None = None,
+        data: npt.ArrayLike | None = None,
+        level: float | None = None,
+        *,
+        flops: npt.ArrayLike | None = None,
+        steps: npt.ArrayLike | None = None,
+        unique: npt.ArrayLike | None = None,
     ) -> tuple[FloatArray, FloatArray]:
         """Prediction interval of a new run: parameter draws, a resampled, inflated residual and run noise.
 
         Args:
-            params: N, a number or array.
-            data: D in the unit of the points, of a shape that broadcasts with ``params``.
+            params: N; this and the other axes as for :meth:`predict`.
+            data: D in the unit of the points.
             level: share of new runs inside; the result's own level by default.
+            flops: training FLOPs.
+            steps: optimiser steps.
+            unique: distinct samples or tokens.
 
         Returns:
             Lower and upper loss, each of the broadcast shape; nan without resamples.
+
+        Raises:
+            FitInputError: the law needs an axis that was not given and does not follow from the others.
         """
-        x, shape = self._axes(params, data)
+        x, shape = self._axes(params=params, data=data, flops=flops, steps=steps, unique=unique)
         if not len(self.draws):
             return np.full(shape, np.nan), np.full(shape, np.nan)
         loss = get_law(self.law).predict(self.draws, x)
@@ -204,14 +235,22 @@ class FitResult:
         params, data, loss = (part[0].reshape(budgets.shape) for part in best)
         return params, data, loss
 
-    def _axes(self, params: npt.ArrayLike, data: npt.ArrayLike) -> tuple[FloatArray, tuple[int, ...]]:
-        n, d = np.broadcast_arrays(np.asarray(params, dtype=np.float64), np.asarray(data, dtype=np.float64))
-        columns: dict[str, FloatArray] = {"params": n, "data": d}
-        if "flops" in get_law(self.law).axes:
-            if self.provenance.flops_per is None:
-                raise FitInputError("this law predicts from compute: give the points a flops column")
-            columns["flops"] = self.provenance.flops_per * n * d
-        return np.log(np.stack([columns[axis].ravel() for axis in get_law(self.law).axes])), n.shape
+    def _axes(self, **given: npt.ArrayLike | None) -> tuple[FloatArray, tuple[int, ...]]:
+        """Log axes of the law, shape (axes, m), and the shape that the answer is to have."""
+        names = [name for name, values in given.items() if values is not None]
+        arrays = np.broadcast_arrays(*(np.asarray(given[name], dtype=np.float64) for name in names))
+        columns: dict[str, FloatArray] = dict(zip(names, arrays, strict=True))
+        k = self.provenance.flops_per
+        if "flops" not in columns and k is not None and "params" in columns and "data" in columns:
+            columns["flops"] = k * columns["params"] * columns["data"]
+        if "unique" not in columns and "data" in columns:
+            columns["unique"] = columns["data"]
+        axes = get_law(self.law).axes
+        for axis in axes:
+            if axis not in columns:
+                have = f" (only {' and '.join(names)} given)" if names else ""
+                raise FitInputError(f"law '{self.law}' predicts from {' and '.join(axes)}: give {axis} as well{have}")
+        return np.log(np.stack([columns[axis].ravel() for axis in axes])), columns[axes[0]].shape
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON types; nan and infinity become null."""
@@ -284,14 +323,8 @@ def _estimates(table: Mapping[str, Any]) -> dict[str, Estimate]:
 
 
 def _prediction(row: Mapping[str, Any]) -> Prediction:
-    flops = row["flops"]
-    return Prediction(
-        params=float(row["params"]),
-        data=float(row["data"]),
-        flops=None if flops is None else float(flops),
-        loss=_number(row["loss"]),
-        interval=_pair(row["interval"]),
-    )
+    places = {axis: None if row.get(axis) is None else float(row[axis]) for axis in AXES}
+    return Prediction(**places, loss=_number(row["loss"]), interval=_pair(row["interval"]))
 
 
 def _parse(document: Mapping[str, Any]) -> FitResult:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scaling import FitResult
 
 _DATA_KEYS = ("data", "samples", "tokens")
+_AXES = ("params", "data", "flops", "steps", "unique")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +30,11 @@ class Fit(PointOptions):
     """
 
     law: str | None = None
-    """chinchilla, tied, coupled, kaplan, overtraining, or power_floor:X or power:X along one axis X of params, data and
-    flops. Default: the study's, else chinchilla."""
+    """chinchilla, tied, coupled, kaplan, overtraining, or power_floor:X or power:X along one axis X of params, data,
+    flops and steps. Default: the study's, else chinchilla."""
     predict: Repeated = ()
-    """Run to predict: params=1.3B,samples=40M (or tokens=, data=); flops=5e22 alone takes the optimal split."""
+    """Run to predict: params=1.3B,samples=40M (or tokens=, data=), steps=, unique=; flops=5e22 alone takes the optimal
+    split."""
     bootstrap: int | None = None
     """Resamples behind the intervals; 0 leaves them out. Default: the study's, else 1000."""
     json: str | None = None
@@ -93,70 +95,72 @@ def parse_target(text: str) -> dict[str, float]:
     """Read ``params=1.3B,samples=40M``.
 
     Returns:
-        Values under "params", "data" and "flops", those that were given; a given unit under "samples" or
+        Values by axis (params, data, flops, steps, unique), those that were given; a given unit under "samples" or
         "tokens" as well, so that it can be checked against the points.
 
     Raises:
-        InputError: an unknown key, a value that is not a positive number, or too little to place a run.
+        InputError: an unknown key, a value that is not a positive number, or a key given twice.
     """
     target: dict[str, float] = {}
     for part in text.split(","):
         key, sign, value = (piece.strip() for piece in part.partition("="))
-        if not sign or key not in ("params", "flops", *_DATA_KEYS):
+        if not sign or key not in (*_AXES, *_DATA_KEYS):
             raise InputError(
-                f"--predict {text}: expected params=..,samples=.. (or tokens=, data=, flops=), got '{part}'"
+                f"--predict {text}: expected params=..,samples=.. (or tokens=, data=, flops=, steps=, unique=),"
+                f" got '{part}'"
             )
         if key in target or (key in _DATA_KEYS and "data" in target):
             raise InputError(f"--predict {text}: '{key}' says twice how much; give it once")
         target[key] = parse_quantity(value, f"--predict {text}")
         if key in _DATA_KEYS:
             target["data"] = target[key]
-    given = {key for key in ("params", "data", "flops") if key in target}
-    if given not in ({"params", "data"}, {"params", "flops"}, {"data", "flops"}, {"flops"}):
-        raise InputError(f"--predict {text}: give two of params, data and flops, or flops alone for the optimal split")
     return target
 
 
-def resolve_targets(loaded: Loaded, law: str, targets: list[dict[str, float]]) -> list[tuple[float, float]]:
-    """(params, data) of every target; what flops leaves open follows from C = k N D and the optimum.
+def resolve_targets(loaded: Loaded, law: str, targets: list[dict[str, float]]) -> list[dict[str, float]]:
+    """The axes of every target; what flops leaves open follows from C = k N D and the optimum.
 
     Raises:
-        InputError: a unit that the points do not have, or flops where the points have none.
+        InputError: a unit that the points do not have, or too little to place a run on the axes of the law.
     """
-    import numpy as np
-
-    from scaling import fit
-
-    unit = loaded.provenance.data_unit
-    for target in targets:
-        other = "tokens" if unit == "samples" else "samples"
-        if other in target:
-            column = loaded.provenance.columns.get("data", "data")
-            raise InputError(f"--predict {other}=: these points count data in {unit} (column '{column}'); use {unit}=")
-    if not any("flops" in target for target in targets):
-        return [(target["params"], target["data"]) for target in targets]
-    points, k = loaded.points, loaded.provenance.flops_per
-    if points.flops is not None:
-        k = float(np.median(points.flops / (points.params * points.data)))
-    if k is None:
-        raise InputError("--predict flops=: the points have no flops column, so compute cannot be turned into a run")
-    quick = fit(points, law=law, bootstrap=0, flops_per=k)
-    return [_place(target, quick, k) for target in targets]
-
-
-def _place(target: dict[str, float], quick: FitResult, k: float) -> tuple[float, float]:
     from scaling.laws import get_law
 
-    if "flops" not in target:
-        return target["params"], target["data"]
-    if "params" in target:
-        return target["params"], target["flops"] / (k * target["params"])
-    if "data" in target:
-        return target["flops"] / (k * target["data"]), target["data"]
-    if get_law(quick.law).axes == ("flops",):
-        # Compute alone decides, so any split gives the same loss: take the middle of the sizes measured.
-        low, high = quick.observed["params"]
-        params = (low * high) ** 0.5
-        return params, target["flops"] / (k * params)
-    params, data, _ = quick.frontier(target["flops"])
-    return float(params), float(data)
+    axes = get_law(law).axes
+    return [_resolve(loaded, law, axes, target) for target in targets]
+
+
+def _resolve(loaded: Loaded, law: str, axes: tuple[str, ...], target: dict[str, float]) -> dict[str, float]:
+    unit = loaded.provenance.data_unit
+    other = "tokens" if unit == "samples" else "samples"
+    if other in target:
+        column = loaded.provenance.columns.get("data", "data")
+        raise InputError(f"--predict {other}=: these points count data in {unit} (column '{column}'); use {unit}=")
+    run = {axis: target[axis] for axis in _AXES if axis in target}
+    if "flops" in run and axes != ("steps",) and not {"params", "data"} <= set(run):
+        run = _with_split(loaded, law, axes, run)
+    known = {*run, *(("flops",) if {"params", "data"} <= set(run) else ()), "unique"}
+    if not set(axes) <= known:
+        trade = {"params", "data"} <= set(axes)
+        needs = "two of params, data and flops, or flops alone for the optimal split" if trade else " and ".join(axes)
+        raise InputError(f"--predict: law '{law}' needs more to place a run: give {needs}")
+    return run
+
+
+def _with_split(loaded: Loaded, law: str, axes: tuple[str, ...], run: dict[str, float]) -> dict[str, float]:
+    """Fill in params and data from flops: by C = k N D where one of them is given, else by the optimal split."""
+    from scaling import fit
+
+    points, k = loaded.points, loaded.points.flops_per or loaded.provenance.flops_per
+    if k is None:
+        if axes == ("flops",):
+            return run
+        raise InputError("--predict flops=: the points have no flops column, so compute cannot be turned into a run")
+    product = run["flops"] / k
+    if "params" in run:
+        return {**run, "data": product / run["params"]}
+    if "data" in run:
+        return {**run, "params": product / run["data"]}
+    if not {"params", "data"} <= set(axes):
+        return run
+    params, data, _ = fit(points, law=law, bootstrap=0, flops_per=k).frontier(run["flops"])
+    return {**run, "params": float(params), "data": float(data)}

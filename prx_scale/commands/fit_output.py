@@ -47,6 +47,8 @@ def _columns_line(result: FitResult) -> str:
     pairs = ", ".join(f"{key} = {column}" for key, column in result.provenance.columns.items())
     k = result.provenance.flops_per
     cost = "compute unknown" if k is None else f"C = {k:.4g} N D"
+    if not {"params", "data"} <= set(result.observed):
+        return f"columns: {pairs}"
     return f"columns: {pairs}; N params, D {result.provenance.data_unit}, {cost}"
 
 
@@ -76,12 +78,18 @@ def _cells(estimate: Estimate) -> tuple[str, str, str]:
 def _prediction_table(result: FitResult) -> Table:
     table = Table(box=None, pad_edge=False)
     unit = result.provenance.data_unit
-    headings = ("predict: params", unit, "flops", "loss", f"{result.level:.0%} interval for a new run")
-    for heading in headings:
+    formats = {"params": ".4g", "data": ".4g", "flops": ".3g", "steps": ".4g", "unique": ".4g"}
+    axes = [axis for axis in formats if any(getattr(run, axis) is not None for run in result.predictions)]
+    names = [{"data": unit, "unique": f"unique {unit}"}.get(axis, axis) for axis in axes]
+    names[0] = f"predict: {names[0]}"
+    for heading in (*names, "loss", f"{result.level:.0%} interval for a new run"):
         table.add_column(heading, justify="right")
     for run in result.predictions:
         low, high = run.interval
         between = "-" if math.isnan(low) else f"{low:.4f} to {high:.4f}"
-        flops = "-" if run.flops is None else f"{run.flops:.3g}"
-        table.add_row(f"{run.params:.4g}", f"{run.data:.4g}", flops, f"{run.loss:.4f}", between)
+        places = [getattr(run, axis) for axis in axes]
+        cells = [
+            "-" if value is None else format(value, formats[axis]) for axis, value in zip(axes, places, strict=True)
+        ]
+        table.add_row(*cells, f"{run.loss:.4f}", between)
     return table

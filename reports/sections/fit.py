@@ -109,6 +109,7 @@ def _curves_figure(result: FitResult, frames: FitFrames, source: str) -> Figure:
         + (", one curve per size" if frames.curves["group"].n_unique() > 1 else ""),
         "params": "Loss against params",
         "flops": "Loss against compute",
+        "steps": "Loss against steps",
     }[frames.axis]
     band = f" Bands: {units.percent(result.level, 0)} prediction interval for a new run."
     return Figure(
@@ -123,25 +124,36 @@ def _curves_figure(result: FitResult, frames: FitFrames, source: str) -> Figure:
 
 
 def _points_table(result: FitResult, frames: FitFrames, most: int = 80) -> Table:
-    unit = result.provenance.data_unit.capitalize()
-    names = (frames.group_title, "Params", unit, "Measured", "Fitted", "Residual", "Used")
-    if frames.group_title == "Params":
-        names = names[1:]
+    titles = {"params": "Params", "data": result.provenance.data_unit.capitalize(), "flops": "FLOPs", "steps": "Steps"}
+    wanted = [axis for axis in titles if axis in ("params", "data", frames.axis)]
+    axes = [axis for axis in wanted if frames.points[axis].null_count() == 0]
+    by_depth = frames.group_title == "Depth"
+    names = (
+        *(["Depth"] if by_depth else []),
+        *(titles[axis] for axis in axes),
+        "Measured",
+        "Fitted",
+        "Residual",
+        "Used",
+    )
     rows: list[tuple[Cell, ...]] = []
     for row in frames.points.head(most).iter_rows(named=True):
         cells = (
-            Cell(value=row["params"], text=units.short(row["params"])),
-            Cell(value=row["data"], text=units.short(row["data"])),
+            *(_axis_cell(axis, row[axis]) for axis in axes),
             Cell(value=row["loss"], text=units.loss(row["loss"])),
             Cell(value=row["predicted"], text=units.loss(row["predicted"])),
             Cell(value=row["residual"], text=units.percent(row["residual"], 2, signed=True)),
             text_cell(row["used"]),
         )
-        rows.append(cells if len(names) == 6 else (text_cell(row["group"]), *cells))
+        rows.append((text_cell(row["group"]), *cells) if by_depth else cells)
     left = len(frames.points) - len(rows)
     note = f"{units.plural(left, 'further point')} in the source." if left else ""
     columns = tuple(Column(label=name, numeric=name != "Used") for name in names)
     return Table(title="Points and fitted values", columns=columns, rows=tuple(rows), note=note)
+
+
+def _axis_cell(axis: str, value: float | None) -> Cell:
+    return Cell(value=value, text=units.flops(value) if axis == "flops" else units.short(value))
 
 
 def _residuals_figure(result: FitResult, frames: FitFrames, source: str) -> Figure:
@@ -204,12 +216,14 @@ def _frontier_table(result: FitResult, frame: pl.DataFrame) -> Table:
 
 def prediction_table(result: FitResult) -> Table:
     """The predictions of the fit with their intervals."""
-    names = ("Params", result.provenance.data_unit.capitalize(), "FLOPs", "Predicted loss", "Interval for a new run")
+    unit = result.provenance.data_unit
+    titles = {"params": "Params", "data": unit.capitalize(), "flops": "FLOPs", "steps": "Steps"}
+    titles["unique"] = f"Unique {unit}"
+    axes = [axis for axis in titles if any(getattr(run, axis) is not None for run in result.predictions)]
+    names = (*(titles[axis] for axis in axes), "Predicted loss", "Interval for a new run")
     rows = tuple(
         (
-            Cell(value=p.params, text=units.short(p.params)),
-            Cell(value=p.data, text=units.short(p.data)),
-            Cell(value=p.flops, text=units.flops(p.flops)),
+            *(_axis_cell(axis, getattr(p, axis)) for axis in axes),
             Cell(value=p.loss, text=units.loss(p.loss)),
             Cell(value=f"{p.interval[0]!r} to {p.interval[1]!r}", text=units.interval(p.interval, 4)),
         )

@@ -54,9 +54,10 @@ class Law(ABC):
         source: where the law comes from.
         parameters: names of the natural parameters, in the order of ``theta``.
         coefficients: those of them whose standard error is given for the logarithm.
-        axes: the quantities it needs, of "params", "data" and "flops".
+        axes: the quantities it needs, of ``scaling.points.AXES``.
         floor: name of the irreducible loss, None where the law has none.
-        exponents: exponent parameter of each axis.
+        exponents: exponent parameter of each axis along which points have to differ; axes that a law needs and
+            that may be constant, such as "unique", are not in it.
     """
 
     name: str

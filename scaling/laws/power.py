@@ -1,4 +1,4 @@
-"""L = K x^-g: a power law without a floor along one axis, x being parameters, data or compute.
+"""L = K x^-g: a power law without a floor along one axis, x being parameters, data, compute or steps.
 
 Units: L in the units of the loss, K in loss times x^g. Both are positive. It is ``power_floor`` with E = 0 and
 never fits better than that; far predictions differ, because this law falls without end. Fit both and compare.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from scaling.laws.additive import AdditivePowerLaw, Term
 from scaling.laws.power_floor import SYMBOL
-from scaling.points import AXES
+from scaling.points import ONE_AXIS
 
 POWER = tuple(
     AdditivePowerLaw(
@@ -19,5 +19,5 @@ POWER = tuple(
         source="Hestness et al. 2017, arXiv 1712.00409; Liang et al. 2024, arXiv 2410.08184",
         terms=(Term(coefficient="K", exponent="g", powers={axis: 1.0}),),
     )
-    for axis in AXES
+    for axis in ONE_AXIS
 )

@@ -107,7 +107,7 @@ def test_filters(where, left, name, table):
         ({"tokens": ["inf", "2", "1"]}, {}, "data must be finite"),
         ({"tokens": ["1,000", "2", "1"]}, {}, "'1,000', not a number"),
         ({"val_loss": None, "los": [1.0, 1.0, 1.0]}, {}, "no column for loss .* did you mean 'los'"),
-        ({"tokens": None}, {}, "no column for data"),
+        ({"tokens": None, "n_params": None}, {}, "no column for params .* no column for data"),
         ({}, {"columns": {"params": "n_parms"}}, "no column 'n_parms' .* did you mean 'n_params'"),
         ({}, {"columns": {"parms": "n_params"}}, "'parms' is not a column of a fit; did you mean 'params'"),
         ({}, {"cluster": "rnu_id"}, "--cluster rnu_id.* did you mean 'run_id'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -39,6 +40,7 @@ def test_the_page_has_parameters_charts_and_predictions(
 @pytest.mark.parametrize("law", sorted(LAWS))
 def test_every_law_has_a_page(law: str, synthetic_fit: tuple[scaling.FitResult, scaling.Points]) -> None:
     _, points = synthetic_fit
+    points = replace(points, steps=points.need("data") / 64)
     result = scaling.fit(points, law=law, bootstrap=20)
     expected = ["fit-curves", "fit-residuals"] + (["fit-frontier"] if result.compute_optimal else [])
     assert figure_keys(result, points) == expected
@@ -52,6 +54,16 @@ def test_without_resamples_and_without_flops(synthetic_fit: tuple[scaling.FitRes
     result = scaling.fit(bare, bootstrap=0)
     assert figure_keys(result, bare) == ["fit-curves", "fit-residuals"]
     render_fit_page(result, bare)
+
+
+@pytest.mark.parametrize("axis", ["params", "data", "flops", "steps"])
+def test_a_table_of_one_axis_has_a_page(axis: str) -> None:
+    x = np.geomspace(1e3, 1e6, 9)
+    points = scaling.Points(loss=0.3 + x**-0.3, **{axis: x})
+    result = scaling.fit(points, law=f"power_floor:{axis}", bootstrap=20, predict=[{axis: 4e6}])
+    assert figure_keys(result, points) == ["fit-curves", "fit-residuals"]
+    main = render_fit_page(result, points).split("</main>")[0].split("<main")[1]
+    assert not re.search(r"\b(nan|None|inf)\b", main)
 
 
 def test_frames_follow_the_fit(synthetic_fit: tuple[scaling.FitResult, scaling.Points]) -> None:
