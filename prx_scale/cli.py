@@ -13,6 +13,7 @@ from rich.text import Text
 from prx_scale.commands import exits
 from prx_scale.commands.backtest import Backtest
 from prx_scale.commands.correlate import Correlate
+from prx_scale.commands.downstream import Downstream
 from prx_scale.commands.evaluate import Evaluate
 from prx_scale.commands.fit import Fit
 from prx_scale.commands.quickstart import Quickstart
@@ -31,6 +32,7 @@ VERBS: dict[str, type[Any]] = {
     "fit": Fit,
     "backtest": Backtest,
     "correlate": Correlate,
+    "downstream": Downstream,
     "report": Report,
 }
 
