@@ -185,4 +185,3 @@ def _cut(curves: Sequence[Curve], planned: Mapping[str, float], start: Mapping[s
     if not kept:
         raise InputError(f"{path}: no run can be extrapolated. {'; '.join(notices)}")
     return Curves(curves=tuple(kept), planned=dict(planned), notices=tuple(notices))
-

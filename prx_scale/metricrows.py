@@ -169,7 +169,9 @@ def _from_table(
     # The same rows through the same reader: what the law is fitted on and what the metric stands beside agree.
     beside = sources.load([path], columns, where, cluster).points
     if beside.n != len(frame):
-        raise InputError(f"{path}: {len(frame)} rows, of which {beside.n} have a loss: leave out the others with --where")
+        raise InputError(
+            f"{path}: {len(frame)} rows, of which {beside.n} have a loss: leave out the others with --where"
+        )
     value = numbers(frame, wanted.name, str(path))
     there = np.isfinite(value)
     if not there.any():

@@ -17,15 +17,21 @@ The law says nothing about a learning rate that decays; see :func:`constant_part
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 
 from scaling.errors import FitInputError
 from scaling.fitting import check_options
 from scaling.points import FloatArray
+from scaling.projection import cells
 from scaling.results import Estimate, interval_bounds
+
+IntArray = npt.NDArray[np.intp]
 
 MIN_POINTS = 5  # four parameters and a residual
 DRAWS = 4000
@@ -160,8 +166,8 @@ def constant_part(curve: Curve, warmup: float = 0.0) -> Curve:
     kept = curve.between(first, last)
     if len(kept.step) < MIN_POINTS:
         raise FitInputError(
-            f"run {curve.run}: {len(kept.step)} losses at a constant learning rate after step {first:g}; the curve needs"
-            f" at least {MIN_POINTS}"
+            f"run {curve.run}: {len(kept.step)} losses at a constant learning rate after step {first:g};"
+            f" the curve needs at least {MIN_POINTS}"
         )
     return kept
 
@@ -191,14 +197,14 @@ def extrapolate(
     if len(curve.step) < MIN_POINTS:
         raise FitInputError(f"run {curve.run}: {len(curve.step)} losses; the curve needs at least {MIN_POINTS}")
     usable = [other for other in alike if len(other.step) >= MIN_POINTS]
-    cells = _cells(curve, usable)
-    own = _weigh(curve, cells)
-    score = own.log_marginal + sum(_weigh(other, cells).log_marginal for other in usable)
+    pairs = _pairs(curve, usable)
+    own = _weigh(curve, pairs)
+    score = own.log_marginal + sum(_weigh(other, pairs).log_marginal for other in usable)
     weight = np.exp(score - score.max())
     rng = np.random.default_rng(seed)
-    picked = rng.choice(len(cells), size=draws, p=weight / weight.sum())
+    picked = rng.choice(len(pairs), size=draws, p=weight / weight.sum())
     sampled = _sample(own, picked, rng)
-    g, s0 = cells[picked].T
+    g, s0 = pairs[picked].T
     height = (curve.step[0] + s0) ** g  # K of the law from K of the column that is 1 at the first step
     mean = sampled.floor + sampled.drop * ((to + s0) / (curve.step[0] + s0)) ** -g
     loss = mean * np.exp(sampled.noise * rng.standard_normal(draws))
@@ -345,24 +351,24 @@ class _Sample:
     noise: FloatArray
 
 
-def _cells(curve: Curve, others: Sequence[Curve]) -> FloatArray:
+def _pairs(curve: Curve, others: Sequence[Curve]) -> FloatArray:
     """Pairs (g, s0), shape (cells, 2): s0 from 0 to the longest run."""
     first, last = float(curve.step[0]), max(float(each.step[-1]) for each in (curve, *others))
-    offsets = first * np.expm1(np.linspace(0.0, np.log1p(last / first), _OFFSETS))
-    return np.stack([axis.ravel() for axis in np.meshgrid(_EXPONENTS, offsets, indexing="ij")], axis=1)
+    offsets = first * np.expm1(np.linspace(0.0, math.log1p(last / first), _OFFSETS))
+    return cells(_EXPONENTS, offsets)
 
 
-def _weigh(curve: Curve, cells: FloatArray) -> _Weighed:
+def _weigh(curve: Curve, pairs: FloatArray) -> _Weighed:
     """Against every cell, with errors proportional to the loss and correlated as a first fit shows them to be."""
-    fitted = _fitted(curve, cells, _least_squares(curve, cells, curve.loss, 0.0))
-    fitted = _fitted(curve, cells, _least_squares(curve, cells, fitted, 0.0))
-    return _least_squares(curve, cells, fitted, _correlation(curve.loss / fitted - 1.0))
+    fitted = _fitted(curve, pairs, _least_squares(curve, pairs, curve.loss, 0.0))
+    fitted = _fitted(curve, pairs, _least_squares(curve, pairs, fitted, 0.0))
+    return _least_squares(curve, pairs, fitted, _correlation(curve.loss / fitted - 1.0))
 
 
-def _fitted(curve: Curve, cells: FloatArray, weighed: _Weighed) -> FloatArray:
+def _fitted(curve: Curve, pairs: FloatArray, weighed: _Weighed) -> FloatArray:
     """Losses at the best cell, shape (n,)."""
     best = int(weighed.log_marginal.argmax())
-    g, s0 = cells[best]
+    g, s0 = pairs[best]
     floor, drop = weighed.centre[best]
     return floor + drop * ((curve.step + s0) / (curve.step[0] + s0)) ** -g
 
@@ -376,14 +382,14 @@ def _correlation(residual: FloatArray) -> float:
     return float(np.clip(raw + (1 + 3 * raw) / n, 0.0, _MOST_CORRELATED))
 
 
-def _least_squares(curve: Curve, cells: FloatArray, scale: FloatArray, correlation: float) -> _Weighed:
-    g, s0 = cells.T[:, :, None]
+def _least_squares(curve: Curve, pairs: FloatArray, scale: FloatArray, correlation: float) -> _Weighed:
+    g, s0 = pairs.T[:, :, None]
     shape = ((curve.step + s0) / (curve.step[0] + s0)) ** -g
     columns = _whiten(np.stack([np.ones_like(shape), shape], axis=1) / scale, correlation)
     y = _whiten(curve.loss / scale, correlation)
     gram = columns @ columns.transpose(0, 2, 1)
     ridge = 1e-12 * np.trace(gram, axis1=1, axis2=2)[:, None, None] * np.eye(2)
-    inverse = np.linalg.inv(gram + ridge)
+    inverse = cast(FloatArray, np.linalg.inv(gram + ridge))
     centre = np.einsum("cij,cj->ci", inverse, columns @ y)
     # Where least squares asks for a floor or a drop below 0, the best that is allowed stands for the cell.
     centre = np.where(centre[:, :1] < 0, np.stack([0 * g[:, 0], columns[:, 1] @ y / gram[:, 1, 1]], axis=1), centre)
@@ -391,10 +397,10 @@ def _least_squares(curve: Curve, cells: FloatArray, scale: FloatArray, correlati
     residual = y - np.einsum("ci,cin->cn", centre, columns)
     squares = np.maximum(np.einsum("cn,cn->c", residual, residual), 1e-24 * float(y @ y))
     freedom = len(y) - 2
-    determinant = np.linalg.slogdet(gram + ridge)[1]
+    determinant = cast(FloatArray, np.linalg.slogdet(gram + ridge)[1])
     return _Weighed(
         centre=centre,
-        root=np.linalg.cholesky(inverse),
+        root=cast(FloatArray, np.linalg.cholesky(inverse)),
         squares=squares,
         log_marginal=-0.5 * determinant - 0.5 * freedom * np.log(squares),
         freedom=freedom,
@@ -408,14 +414,13 @@ def _whiten(values: FloatArray, correlation: float) -> FloatArray:
     return np.concatenate([head, values[..., 1:] - correlation * values[..., :-1]], axis=-1)
 
 
-def _sample(own: _Weighed, picked: FloatArray, rng: np.random.Generator) -> _Sample:
+def _sample(own: _Weighed, picked: IntArray, rng: np.random.Generator) -> _Sample:
     """E, K and the standard deviation of a loss, each (draws,), with E and K not negative."""
-    cells = picked.astype(np.intp)
-    scale = np.sqrt(own.squares[cells] / rng.chisquare(own.freedom, size=len(cells)))
-    both = np.empty((len(cells), 2))
-    waiting = np.arange(len(cells))
+    scale = np.sqrt(own.squares[picked] / rng.chisquare(own.freedom, size=len(picked)))
+    both = np.empty((len(picked), 2))
+    waiting = np.arange(len(picked))
     for _ in range(20):
-        at = cells[waiting]
+        at = picked[waiting]
         normal = rng.standard_normal((len(waiting), 2))
         both[waiting] = own.centre[at] + scale[waiting, None] * np.einsum("bij,bj->bi", own.root[at], normal)
         waiting = waiting[(both[waiting] < 0).any(axis=1)]

@@ -86,17 +86,15 @@ def fronts(values: FloatArray) -> IntArray:
         raise FitInputError(f"values must have a row a variant and a column a metric, got shape {values.shape}")
     if np.isnan(values).any():
         raise FitInputError("a value to rank is not a number; leave the variant out of the setting")
-    no_worse = (values[:, None, :] <= values[None, :, :]).all(axis=2)
-    dominates = no_worse & ~no_worse.T
-    result, left = np.zeros(len(values), dtype=np.intp), np.ones(len(values), dtype=bool)
-    beaten_by = dominates.sum(axis=0)
+    no_worse = np.all(values[:, None, :] <= values[None, :, :], axis=2)
+    dominates: npt.NDArray[np.bool_] = no_worse & ~no_worse.T
+    result = np.zeros(len(values), dtype=np.intp)
+    beaten_by: IntArray = np.count_nonzero(dominates, axis=0)
     front = 0
-    while left.any():
+    while len(now := np.flatnonzero((result == 0) & (beaten_by == 0))):
         front += 1
-        now = left & (beaten_by == 0)
         result[now] = front
-        left &= ~now
-        beaten_by = beaten_by - dominates[now].sum(axis=0)
+        beaten_by = beaten_by - np.count_nonzero(dominates[now], axis=0)
     return result
 
 
@@ -142,7 +140,12 @@ def rank(
         seen.add((name, place))
         cube[row_of[name], col_of[place]] = values
     missing = np.isnan(cube)
-    dropped = tuple((v, s, m) for v, s in sorted(seen) for m, absent in zip(metrics, missing[row_of[v], col_of[s]], strict=True) if absent)
+    dropped = tuple(
+        (v, s, m)
+        for v, s in sorted(seen)
+        for m, absent in zip(metrics, missing[row_of[v], col_of[s]], strict=True)
+        if absent
+    )
     table = np.full(cube.shape[:2], np.nan)
     for place in range(len(settings)):
         there = ~missing[:, place].any(axis=1)
@@ -192,7 +195,7 @@ def _standing(name: str, settings: Sequence[str], ranks: FloatArray, interval: t
 
 def _intervals(table: FloatArray, resamples: int, level: float, seed: int) -> tuple[FloatArray, FloatArray]:
     """Percentile interval of every mean rank over resampled settings, each of shape (variants,)."""
-    n, settings = table.shape
+    n, settings = len(table), len(table.T)
     if settings < 2 or not resamples:
         return np.full(n, np.nan), np.full(n, np.nan)
     times = np.random.default_rng(seed).multinomial(settings, np.full(settings, 1.0 / settings), size=resamples)

@@ -9,11 +9,14 @@ projected residuals. The grid is what makes the optimum the global one; no start
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from scaling.points import FloatArray
+
+IntArray = npt.NDArray[np.intp]
 
 _POLISHED = 4  # cells of the grid that are polished; of a resample, the best one
 _ITERATIONS = 60
@@ -32,16 +35,16 @@ class Separable(Protocol):
     """
 
     @property
-    def cells(self) -> FloatArray: ...  # noqa: D102
+    def cells(self) -> FloatArray: ...
 
     @property
-    def limits(self) -> FloatArray: ...  # noqa: D102
+    def limits(self) -> FloatArray: ...
 
     @property
-    def box(self) -> FloatArray: ...  # noqa: D102
+    def box(self) -> FloatArray: ...
 
     @property
-    def ordered(self) -> bool: ...  # noqa: D102
+    def ordered(self) -> bool: ...
 
     def columns(self, theta: FloatArray) -> FloatArray:
         """phi1 and phi2 at the rows of the fit, shape (b, 2, n), for theta (b, q)."""
@@ -56,13 +59,13 @@ class Found:
         theta: shape (b, q).
         coefficients: shape (b, 2).
         squares: weighted sum of squared residuals, shape (b,).
-        at_limit: theta stands at a limit of the search, shape (b,).
+        at_limit: theta stands at a limit of the search, shape (b,), of booleans.
     """
 
     theta: FloatArray
     coefficients: FloatArray
     squares: FloatArray
-    at_limit: FloatArray
+    at_limit: npt.NDArray[np.bool_]
 
 
 def solve(model: Separable, y: FloatArray, w: FloatArray) -> Found:
@@ -98,12 +101,10 @@ def _solve_chunk(model: Separable, y: FloatArray, w: FloatArray) -> Found:
     pick = np.arange(len(by_problem)) * count + by_problem.argmin(axis=1)
     low, high = model.limits
     at_limit = np.any((theta <= low + 1e-9) | (theta >= high - 1e-9), axis=1)
-    return Found(
-        theta=theta[pick], coefficients=coefficients[pick], squares=squares[pick], at_limit=at_limit[pick]
-    )
+    return Found(theta=theta[pick], coefficients=coefficients[pick], squares=squares[pick], at_limit=at_limit[pick])
 
 
-def _best_cells(model: Separable, y: FloatArray, w: FloatArray) -> FloatArray:
+def _best_cells(model: Separable, y: FloatArray, w: FloatArray) -> IntArray:
     """Numbers of the best cells of every problem, shape (b, up to _POLISHED)."""
     first, second = model.columns(model.cells).transpose(1, 2, 0)  # row, cell
     wy = w * y
@@ -114,7 +115,9 @@ def _best_cells(model: Separable, y: FloatArray, w: FloatArray) -> FloatArray:
     return np.argpartition(value, count - 1, axis=1)[:, :count]
 
 
-def project(model: Separable, theta: FloatArray, y: FloatArray, w: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def project(
+    model: Separable, theta: FloatArray, y: FloatArray, w: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Best coefficients (b, 2), sum of squares (b,) and residuals times sqrt(w) (b, n) at theta (b, q)."""
     columns = model.columns(theta)
     weighted = columns * w[:, None, :]
@@ -189,7 +192,8 @@ def _polish(model: Separable, theta: FloatArray, y: FloatArray, w: FloatArray) -
         hessian = jacobian.transpose(0, 2, 1) @ jacobian
         diagonal = np.einsum("bkk->bk", hessian)
         hessian = hessian + np.eye(q) * (damping[:, None] * diagonal + 1e-300 + fixed)[:, None, :]
-        move = np.clip(-np.linalg.solve(hessian, gradient[..., None])[..., 0], -1.0, 1.0)
+        newton = cast(FloatArray, np.linalg.solve(hessian, gradient[..., None]))[..., 0]
+        move = np.clip(-newton, -1.0, 1.0)
         trial = np.clip(theta + move, low, high)
         _, there, at_trial = project(model, trial, y, w)
         better = there < squares

@@ -130,8 +130,9 @@ class Curve:
         origins: tuple[Origin, ...] = ()
         if self.backtest:
             origins = rolling_origin(curve, float(curve.step[-1]), others, level=self.level, seed=self.seed)
-        measured = curve.loss[curve.step == to] if until is not None and until < to else []
-        value = float(measured[0]) if len(measured) else None
+        value = None
+        if until is not None and until < to <= curve.step[-1]:
+            value = next((float(loss) for step, loss in zip(curve.step, curve.loss, strict=True) if step == to), None)
         return Extended(prediction=prediction, tests=tests, origins=origins, measured=value)
 
     def _chosen(self, loaded: Curves) -> list[LossCurve]:

@@ -87,7 +87,9 @@ def _notes(results: Sequence[Extended]) -> list[str]:
         notes.append(f"[backtest] {inside} of {len(origins)} measured losses are inside their intervals.")
     far = [each.prediction.run for each in results if each.prediction.to > _FAR * each.prediction.last]
     if far:
-        notes.append(f"[extrapolation] {far[0]} is predicted beyond {_FAR:g} times its last step: a guess of its floor.")
+        notes.append(
+            f"[extrapolation] {far[0]} is predicted beyond {_FAR:g} times its last step: a guess of its floor."
+        )
     if any(each.prediction.tests == 0 and each.prediction.to > each.prediction.last for each in results):
         notes.append(
             "[untested] No run, and no earlier part of this one, tests an interval that is not widened: it holds if the"

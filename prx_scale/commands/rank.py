@@ -27,7 +27,7 @@ class Rank:
     The procedure behind Table 1 of the Stable Diffusion 3 paper: no metric is traded against another, and no scale
     of a metric matters. A setting is what all variants were measured under: a sampler, a dataset, weights.
 
-    Example: prx-scale rank scores.csv --variant formulation --setting sampler --setting dataset --metrics clip:max,fid:min
+    Example: prx-scale rank scores.csv --variant name --setting sampler --setting dataset --metrics clip:max,fid:min
     """
 
     table: tyro.conf.Positional[str]

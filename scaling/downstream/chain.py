@@ -307,9 +307,11 @@ def _luck(
     """A row of the second step by chance, and a residual of the first step of the same run where it has one."""
     rng = np.random.default_rng([seed, 1])
     row = rng.integers(rows.n, size=len(second.draws))
-    candidates = [np.flatnonzero(labels == label) for label in rows.labels]
-    everyone = np.arange(len(labels))
-    loss = np.array([rng.choice(candidates[r] if len(candidates[r]) else everyone) for r in row], dtype=np.intp)
+    everyone, loss = np.arange(len(labels)), rng.integers(len(labels), size=len(row))
+    for number, label in enumerate(rows.labels):
+        same = everyone[labels == label]
+        if len(same):
+            loss[row == number] = rng.choice(same, size=int(np.count_nonzero(row == number)))
     return _Luck(log_loss=first.residuals[loss][:, None], row=second.residuals[row])
 
 

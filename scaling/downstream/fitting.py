@@ -262,8 +262,7 @@ def _aicc(squares: float, w: FloatArray, n: int, free: int) -> float:
 def interval(draws: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
     """Percentile interval over the first axis of draws (b, m); nan without draws."""
     if not len(draws):
-        return np.full(draws.shape[1], np.nan), np.full(draws.shape[1], np.nan)
+        unknown = np.full(len(draws.T), np.nan)
+        return unknown, unknown
     low, high = np.quantile(draws, interval_bounds(level), axis=0)
     return low, high
-
-

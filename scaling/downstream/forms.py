@@ -14,6 +14,7 @@ eps of the exponential one. The range of a metric bounds lo and hi where they ar
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -22,6 +23,12 @@ import numpy as np
 from scaling.downstream.rows import Metric
 from scaling.errors import FitInputError
 from scaling.points import FloatArray
+from scaling.projection import cells
+
+# Limits of what is searched, in units of the range of x: a straight line at one end, a step at the other.
+_RATE = (math.log(1e-3), math.log(60.0))
+_STEEPNESS = (math.log(0.2), math.log(60.0))
+_MIDPOINT = (-3.0, 3.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,11 +141,11 @@ class _Exponential(Posed):
 
     @property
     def cells(self) -> FloatArray:
-        return np.linspace(*self.limits[:, 0], 120)[:, None]
+        return np.linspace(*_RATE, 120)[:, None]
 
     @property
     def limits(self) -> FloatArray:
-        return np.log([[1e-3], [60.0]])
+        return np.array([_RATE]).T
 
     @property
     def box(self) -> FloatArray:
@@ -170,13 +177,11 @@ class _Logistic(Posed):
 
     @property
     def cells(self) -> FloatArray:
-        low, high = self.limits
-        steepness, midpoint = np.linspace(low[0], high[0], 36), np.linspace(low[1], high[1], 49)
-        return np.stack([axis.ravel() for axis in np.meshgrid(steepness, midpoint, indexing="ij")], axis=1)
+        return cells(np.linspace(*_STEEPNESS, 36), np.linspace(*_MIDPOINT, 49))
 
     @property
     def limits(self) -> FloatArray:
-        return np.array([[np.log(0.2), -3.0], [np.log(60.0), 3.0]])
+        return np.array([_STEEPNESS, _MIDPOINT]).T
 
     @property
     def box(self) -> FloatArray:

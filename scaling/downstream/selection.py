@@ -74,9 +74,7 @@ def choose_form(
     rows, scores, refusals = rows.canonical(), list[FormScore](), list[FitInputError]()
     for form in dict.fromkeys(forms):
         try:
-            fit = fit_metric(
-                rows, metric, form, weighting=weighting, bootstrap=bootstrap, level=level, seed=seed
-            )
+            fit = fit_metric(rows, metric, form, weighting=weighting, bootstrap=bootstrap, level=level, seed=seed)
         except FitInputError as refusal:
             refusals.append(refusal)
             continue
