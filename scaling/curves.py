@@ -35,8 +35,11 @@ IntArray = npt.NDArray[np.intp]
 
 MIN_POINTS = 5  # four parameters and a residual
 DRAWS = 4000
-_EXPONENTS = np.geomspace(0.03, 3.0, 44)
-_OFFSETS = 24
+_LEAST_POWER, _MOST_POWER = 0.03, 3.0
+_GRID = (44, 24)  # values of g and of s0
+_REFINEMENTS = 5
+_ENOUGH = 0.1  # share of pairs that matter from which the grid is fine enough
+_NEGLIGIBLE = 14.0  # pairs so much less likely (in log) than the best do not matter
 _SAME_SIZE = 0.01  # relative difference below which two models are of one size
 _SAME_RATE = 1e-3  # relative difference below which two learning rates are one
 _MOST_CORRELATED = 0.9
@@ -197,10 +200,7 @@ def extrapolate(
     if len(curve.step) < MIN_POINTS:
         raise FitInputError(f"run {curve.run}: {len(curve.step)} losses; the curve needs at least {MIN_POINTS}")
     usable = [other for other in alike if len(other.step) >= MIN_POINTS]
-    pairs = _pairs(curve, usable)
-    own = _weigh(curve, pairs)
-    score = own.log_marginal + sum(_weigh(other, pairs).log_marginal for other in usable)
-    weight = np.exp(score - score.max())
+    pairs, own, weight = _posterior(curve, usable)
     rng = np.random.default_rng(seed)
     picked = rng.choice(len(pairs), size=draws, p=weight / weight.sum())
     sampled = _sample(own, picked, rng)
@@ -351,11 +351,30 @@ class _Sample:
     noise: FloatArray
 
 
-def _pairs(curve: Curve, others: Sequence[Curve]) -> FloatArray:
-    """Pairs (g, s0), shape (cells, 2): s0 from 0 to the longest run."""
-    first, last = float(curve.step[0]), max(float(each.step[-1]) for each in (curve, *others))
-    offsets = first * np.expm1(np.linspace(0.0, math.log1p(last / first), _OFFSETS))
-    return cells(_EXPONENTS, offsets)
+def _posterior(curve: Curve, alike: Sequence[Curve]) -> tuple[FloatArray, _Weighed, FloatArray]:
+    """Pairs (g, s0), the curve against each, and their posterior weights up to a factor, shape (cells,).
+
+    The grid spans g from 0.03 to 3 and s0 from 0 to the longest run. Where a long or quiet curve leaves few of its
+    pairs, it is laid again over what they span.
+    """
+    first, last = float(curve.step[0]), max(float(each.step[-1]) for each in (curve, *alike))
+    low, high = (math.log(_LEAST_POWER), 0.0), (math.log(_MOST_POWER), math.log1p(last / first))
+    refinement = 0
+    while True:
+        place = cells(*(np.linspace(low[axis], high[axis], count) for axis, count in enumerate(_GRID)))
+        pairs = np.column_stack([np.exp(place[:, 0]), first * np.expm1(place[:, 1])])
+        own = _weigh(curve, pairs)
+        score = own.log_marginal + sum(_weigh(other, pairs).log_marginal for other in alike)
+        score = score - score.max()
+        matters, refinement = score > -_NEGLIGIBLE, refinement + 1
+        if refinement == _REFINEMENTS or np.mean(matters) > _ENOUGH:
+            return pairs, own, np.exp(score)
+        left = place[matters]
+        pitch = [(high[axis] - low[axis]) / (count - 1) for axis, count in enumerate(_GRID)]
+        low, high = (
+            (max(low[0], float(left[:, 0].min()) - pitch[0]), max(low[1], float(left[:, 1].min()) - pitch[1])),
+            (min(high[0], float(left[:, 0].max()) + pitch[0]), min(high[1], float(left[:, 1].max()) + pitch[1])),
+        )
 
 
 def _weigh(curve: Curve, pairs: FloatArray) -> _Weighed:
