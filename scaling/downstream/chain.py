@@ -35,6 +35,7 @@ from scaling.problem import pose as pose_law
 from scaling.results import FitResult, Notice, Provenance, estimate, finite_json
 
 _MAX_LOST = 0.05  # share of resamples without three sizes above which residuals are resampled instead of runs
+_OBJECTIVES = ("huber", "least-squares")
 _WEBB = np.sqrt([1.5, 1.0, 0.5])
 
 
@@ -155,7 +156,7 @@ def chain(
         bootstrap: resamples of the chain.
         level: level of the intervals.
         seed: seed of the resamples.
-        loss: objective of the first step, see :func:`scaling.fit`.
+        loss: objective of the first step, "huber" or "least-squares" on log loss.
         delta: width of Huber's zone.
         flops_per: k in C = k N D where the points carry no flops.
         provenance: where the points came from.
@@ -167,6 +168,8 @@ def chain(
         FitInputError: either step cannot be fitted, or a target lacks what the law needs.
     """
     check_options(bootstrap, level)
+    if loss not in _OBJECTIVES:
+        raise FitInputError(f"the chain cannot resample the loss '{loss}': valid: {', '.join(_OBJECTIVES)}")
     points, rows = points.canonical(), rows.canonical()
     first = fit(
         points,
