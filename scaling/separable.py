@@ -2,8 +2,8 @@
 
 A model ``y = c1 phi1(x; theta) + c2 phi2(x; theta)`` has, for fixed theta, its best c in closed form, so the sum of
 squares is a function of theta alone (variable projection, Golub and Pereyra 1973). Theta has none, one or two
-elements: every cell of a grid over it is tried, and the best cells are polished by Levenberg-Marquardt steps on the
-projected residuals. The grid is what makes the optimum the global one; no start has to be guessed.
+elements: every cell of a grid over it is tried, and the best cells are polished by damped Newton steps. The grid is
+what makes the optimum the global one; no start has to be guessed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ IntArray = npt.NDArray[np.intp]
 
 _POLISHED = 4  # cells of the grid that are polished; of a resample, the best one
 _ITERATIONS = 60
-_STEP = 1e-6  # of the central differences, in units in which the range of theta is of order 1
+_STEP = 1e-4  # of the central differences, in units in which the range of theta is of order 1
 _CHUNK = 4_000_000  # numbers in the largest array of the grid search
 
 
@@ -173,35 +173,54 @@ def _bounded(model: Separable, gram: Gram, moment: Pair) -> Pair:
 
 
 def _polish(model: Separable, theta: FloatArray, y: FloatArray, w: FloatArray) -> FloatArray:
-    q = theta.shape[1]
-    if q == 0:
+    """Damped Newton steps from every theta; none is taken that does not lower the sum of squares."""
+    if theta.shape[1] == 0:
         return theta
     low, high = model.limits
-    _, squares, residual = project(model, theta, y, w)
-    damping = np.full(len(theta), 1e-2)
+    squares, damping = project(model, theta, y, w)[1], np.full(len(theta), 1e-2)
     for _ in range(_ITERATIONS):
-        jacobian = np.empty((*residual.shape, q))
-        for k in range(q):
-            step = _STEP * np.eye(q)[k]
-            jacobian[..., k] = project(model, theta + step, y, w)[2] - project(model, theta - step, y, w)[2]
-        jacobian /= 2 * _STEP
-        gradient = np.einsum("bnk,bn->bk", jacobian, residual)
+        gradient, hessian, scale = _expand(model, theta, y, w)
         fixed = ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
-        jacobian = np.where(fixed[:, None, :], 0.0, jacobian)
         gradient = np.where(fixed, 0.0, gradient)
-        hessian = jacobian.transpose(0, 2, 1) @ jacobian
-        diagonal = np.einsum("bkk->bk", hessian)
-        hessian = hessian + np.eye(q) * (damping[:, None] * diagonal + 1e-300 + fixed)[:, None, :]
+        hessian = np.where(fixed[:, :, None] | fixed[:, None, :], 0.0, hessian)
+        identity = np.eye(theta.shape[1])
+        hessian = hessian + identity * (damping[:, None] * scale + 1e-300 + fixed)[:, None, :]
         newton = cast(FloatArray, np.linalg.solve(hessian, gradient[..., None]))[..., 0]
-        move = np.clip(-newton, -1.0, 1.0)
-        trial = np.clip(theta + move, low, high)
-        _, there, at_trial = project(model, trial, y, w)
+        trial = np.clip(theta - np.clip(newton, -1.0, 1.0), low, high)
+        there = project(model, trial, y, w)[1]
         better = there < squares
-        theta = np.where(better[:, None], trial, theta)
-        residual = np.where(better[:, None], at_trial, residual)
         gain = np.where(better, squares - there, 0.0)
-        squares = np.where(better, there, squares)
-        damping = np.where(better, damping * 0.2, np.minimum(damping * 4.0, 1e8))
+        theta, squares = np.where(better[:, None], trial, theta), np.where(better, there, squares)
+        damping = np.where(better, damping * 0.1, np.minimum(np.maximum(damping, 1e-6) * 10.0, 1e9))
         if not np.any((gain > 1e-13 * squares) | (~better & (damping < 1e6))):
             break
     return theta
+
+
+def _expand(
+    model: Separable, theta: FloatArray, y: FloatArray, w: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Half the gradient (b, q) and Hessian (b, q, q) of the sum of squares, and the size of its curvature (b, q).
+
+    By central differences. Where the Hessian is not positive definite, that of Gauss and Newton stands for it.
+    """
+    q, batch = theta.shape[1], len(theta)
+    _, here, residual = project(model, theta, y, w)
+    steps = _STEP * np.eye(q)
+    jacobian, hessian = np.empty((batch, q, residual.shape[1])), np.empty((batch, q, q))
+    for k in range(q):
+        _, up, above = project(model, theta + steps[k], y, w)
+        _, down, below = project(model, theta - steps[k], y, w)
+        jacobian[:, k] = (above - below) / (2 * _STEP)
+        hessian[:, k, k] = (up - 2 * here + down) / (2 * _STEP**2)
+        for m in range(k):
+            corners = [
+                sign * project(model, theta + steps[k] * up_k + steps[m] * up_m, y, w)[1]
+                for sign, up_k, up_m in ((1, 1, 1), (-1, 1, -1), (-1, -1, 1), (1, -1, -1))
+            ]
+            hessian[:, k, m] = hessian[:, m, k] = sum(corners) / (8 * _STEP**2)
+    gauss_newton = jacobian @ jacobian.transpose(0, 2, 1)
+    scale = np.einsum("bkk->bk", gauss_newton)
+    convex = cast(FloatArray, np.linalg.eigvalsh(hessian))[:, 0] > 1e-6 * scale.min(axis=1)
+    gradient = np.einsum("bkn,bn->bk", jacobian, residual)
+    return gradient, np.where(convex[:, None, None], hessian, gauss_newton), scale

@@ -48,6 +48,9 @@ def print_downstream(source: Source, scores: Sequence[FormScore], chained: Chain
         console.print()
         console.print(_prediction_table(source, chained))
     console.print()
+    for warning in first.warnings:
+        line = Text.assemble(("warning ", "yellow"), f"step 1: [{warning.code}] {warning.message}")
+        console.print(line, soft_wrap=not console.is_terminal)
     for note in notes:
         line = Text.assemble(("note ", "cyan"), f"[{note.code}] {note.message}")
         console.print(line, soft_wrap=not console.is_terminal)
