@@ -1,4 +1,4 @@
-"""How well every shape explains a training curve, for :mod:`scaling.curves`: E and K in closed form, g and s0 on a grid."""
+"""How well every shape explains a training curve: E and K in closed form, g and s0 on a grid."""
 
 from __future__ import annotations
 
