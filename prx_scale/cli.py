@@ -13,9 +13,12 @@ from rich.text import Text
 from prx_scale.commands import exits
 from prx_scale.commands.backtest import Backtest
 from prx_scale.commands.correlate import Correlate
+from prx_scale.commands.curve import Curve
+from prx_scale.commands.downstream import Downstream
 from prx_scale.commands.evaluate import Evaluate
 from prx_scale.commands.fit import Fit
 from prx_scale.commands.quickstart import Quickstart
+from prx_scale.commands.rank import Rank
 from prx_scale.commands.report import Report
 from prx_scale.commands.status import Status
 from prx_scale.commands.sweep import Sweep
@@ -31,6 +34,9 @@ VERBS: dict[str, type[Any]] = {
     "fit": Fit,
     "backtest": Backtest,
     "correlate": Correlate,
+    "downstream": Downstream,
+    "curve": Curve,
+    "rank": Rank,
     "report": Report,
 }
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 MIN_CHECKPOINTS = 3
 _KEYS = ("study", "run", "step", "weights")
+_COLUMNS = (
+    *("study", "run", "variant", "depth", "seed", "params", "step", "samples", "flops", "weights"),
+    *("loss", "value", "stderr", "n"),
+)
 _SETTING = ("sampler", "steps", "guidance", "source")
 
 
@@ -25,7 +29,8 @@ class Checkpoints:
 
     Attributes:
         metric: the metric.
-        frame: columns study, run, depth, seed, step, weights, loss, value; a row a checkpoint.
+        frame: columns study, run, variant, depth, seed, params, step, samples, flops, weights, loss, value, stderr, n;
+            a row a checkpoint.
         notices: what was left out or mixed, in sentences.
     """
 
@@ -60,7 +65,7 @@ def load(paths: Sequence[str | Path], metrics: Sequence[str], weights: Weights =
     everything = runs.load(list(paths), "evaluation")
     scores = everything.filter(usable)
     losses = runs.load(list(paths), "validation").filter(usable & (pl.col("split") == "heldout"))
-    losses = losses.select(*_KEYS, "loss").unique(list(_KEYS), keep="last")
+    losses = losses.select(*_KEYS, "samples", "flops", "loss").unique(list(_KEYS), keep="last")
     if scores.is_empty():
         reason = "no checkpoint was scored yet; run prx-scale evaluate"
         if not everything.is_empty():
@@ -92,5 +97,4 @@ def _join(scores: pl.DataFrame, losses: pl.DataFrame, metric: str, names: str, w
             f"{names}: {len(frame)} checkpoints have both a validation loss and {metric} with {weights} weights;"
             f" a correlation needs at least {MIN_CHECKPOINTS}"
         )
-    columns = ("study", "run", "depth", "seed", "step", "weights", "loss", "value")
-    return Checkpoints(metric=metric, frame=frame.select(columns), notices=tuple(notices))
+    return Checkpoints(metric=metric, frame=frame.select(_COLUMNS), notices=tuple(notices))
