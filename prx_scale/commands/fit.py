@@ -37,6 +37,8 @@ class Fit(PointOptions):
     split."""
     bootstrap: int | None = None
     """Resamples behind the intervals; 0 leaves them out. Default: the study's, else 1000."""
+    by: Repeated = ()
+    """Column whose every value gets a fit of its own, in one table; several columns: train_set,eval_set."""
     json: str | None = None
     """Write the fit as JSON to this file; - writes it, and nothing else, to standard output."""
     html: Path | None = None
@@ -49,6 +51,11 @@ class Fit(PointOptions):
             InputError: sources, options or points that cannot be used.
         """
         targets = [parse_target(text) for text in self.predict]
+        if self.by:
+            from prx_scale.commands.fit_groups import run_groups
+
+            loaded = self.load(by=[name.strip() for text in self.by for name in text.split(",")])
+            return run_groups(loaded, lambda group: self._fit(group, targets), self.json, self.html)
         loaded = self.load()
         result = self._fit(loaded, targets)
         write_json(result.to_json(), self.json)

@@ -1,0 +1,88 @@
+"""Fits of several groups in the terminal: one table of parameters, one of predictions, and warnings by group."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from prx_scale.commands.text import plain_console
+
+if TYPE_CHECKING:
+    from prx_scale.commands.fit_groups import GroupFit
+    from prx_scale.sources import Loaded
+    from scaling import Estimate, Prediction
+
+
+def print_groups(fits: Sequence[GroupFit], skipped: Sequence[tuple[dict[str, str], str]], loaded: Loaded) -> None:
+    """Print the fits of all groups.
+
+    Args:
+        fits: those that could be fitted.
+        skipped: the values of the others, and why they could not.
+        loaded: the points of all groups together.
+    """
+    console = plain_console()
+    first, origin = fits[0].result, loaded.provenance
+    pairs = ", ".join(f"{key} = {column}" for key, column in origin.columns.items())
+    console.print(Text(f"{first.law}: {first.formula}", style="bold"))
+    lines = [
+        f"{loaded.points.n} points of {origin.n_rows} rows from {', '.join(origin.sources)}",
+        *(f"{count} left out: {reason}" for reason, count in origin.dropped),
+        f"columns: {pairs}; by {', '.join(loaded.by)}",
+        *loaded.notices,
+        f"values with their {first.level:.0%} intervals below",
+    ]
+    for line in lines:
+        console.print(Text(line), soft_wrap=not console.is_terminal)
+    console.print()
+    console.print(_parameter_table(fits, loaded.by))
+    if any(each.result.predictions for each in fits):
+        console.print(_prediction_table(fits, loaded.by))
+    for values, reason in skipped:
+        line = Text.assemble(("skipped ", "yellow"), f"{', '.join(values.values())}: {reason}")
+        console.print(line, soft_wrap=not console.is_terminal)
+    for each in fits:
+        for warning in each.result.warnings:
+            line = Text.assemble(("warning ", "yellow"), f"{each.name} [{warning.code}] {warning.message}")
+            console.print(line, soft_wrap=not console.is_terminal)
+
+
+def _parameter_table(fits: Sequence[GroupFit], by: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    exponents = {"params_exponent": "a", "data_exponent": "b"}
+    names = list(fits[0].result.parameters)
+    extra = [name for name in exponents if name in fits[0].result.compute_optimal]
+    for heading in (*by, "points", *names, *(exponents[name] for name in extra)):
+        table.add_column(heading, justify="left" if heading in by else "right", no_wrap=heading not in by)
+    for each in fits:
+        found = each.result
+        estimates = [found.parameters[name] for name in names] + [found.compute_optimal[name] for name in extra]
+        table.add_row(*each.values.values(), str(found.n_points), *(_cell(estimate) for estimate in estimates))
+    return table
+
+
+def _cell(estimate: Estimate) -> str:
+    low, high = estimate.interval
+    between = "" if math.isnan(low) else f"\n{low:.3g} to {high:.3g}"
+    return f"{estimate.value:.5g}{between}"
+
+
+def _prediction_table(fits: Sequence[GroupFit], by: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    unit, level = fits[0].result.provenance.data_unit, fits[0].result.level
+    for heading in (*by, "predict: params", unit, "flops", "loss", f"{level:.0%} interval for a new run"):
+        table.add_column(heading, justify="left" if heading in by else "right")
+    for each in fits:
+        for run in each.result.predictions:
+            table.add_row(*each.values.values(), *_run_cells(run))
+    return table
+
+
+def _run_cells(run: Prediction) -> tuple[str, ...]:
+    sizes = ("-" if size is None else f"{size:.4g}" for size in (run.params, run.data, run.flops))
+    low, high = run.interval
+    return *sizes, f"{run.loss:.4f}", "-" if math.isnan(low) else f"{low:.4f} to {high:.4f}"
