@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from scaling import large
 from scaling.points import FloatArray, Points
 from scaling.problem import Optimum, Problem, resolve
 
@@ -59,7 +60,7 @@ class Draws:
 
     Attributes:
         theta: internal parameters, shape (b, p).
-        scheme: "clusters", "clusters-within-size", "wild" or "none".
+        scheme: "clusters", "clusters-within-size", "wild", "one-step" or "none".
         noise: spread between runs of one size, where few sizes made it necessary and two runs show it.
         requested: resamples asked for.
         degenerate: resamples left out for having fewer than three places on an axis.
@@ -100,6 +101,8 @@ def resample(problem: Problem, points: Points, optimum: Optimum, *, count: int, 
     if count == 0:
         return Draws(theta=np.empty((0, p)), scheme="none", noise=None, requested=0, degenerate=0, unconverged=0)
     rng = np.random.default_rng(seed)
+    if len(problem.y) > large.MANY_ROWS:
+        return _resample_many(problem, points, optimum, count, rng)
     codes, n_clusters = points.cluster_codes, points.n_clusters
     axes = [
         places(np.exp(row))
@@ -129,6 +132,27 @@ def resample(problem: Problem, points: Points, optimum: Optimum, *, count: int, 
         requested=count,
         degenerate=int(count - usable.sum()),
         unconverged=int((~found.converged).sum()),
+    )
+
+
+def _resample_many(problem: Problem, points: Points, optimum: Optimum, count: int, rng: np.random.Generator) -> Draws:
+    """Clusters drawn with replacement and one Newton step for each resample; see :mod:`scaling.large`."""
+    block, n_blocks = large.blocks_of(points.cluster_codes, points.n_clusters, rng)
+    counts = rng.multinomial(n_blocks, np.full(n_blocks, 1.0 / n_blocks), size=count).astype(np.float64)
+    usable = np.ones(count, dtype=bool)
+    for row in problem.x:
+        place = places(np.exp(row))
+        there = np.zeros((n_blocks, int(place.max()) + 1))
+        there[block, place] = 1.0
+        usable &= np.count_nonzero(counts @ there, axis=1) >= MIN_DISTINCT
+    derivatives = large.sums(problem, optimum.theta, block, n_blocks)
+    return Draws(
+        theta=large.one_step(problem, optimum.theta, derivatives, counts[usable]),
+        scheme="one-step",
+        noise=None,
+        requested=count,
+        degenerate=int(count - usable.sum()),
+        unconverged=0,
     )
 
 
