@@ -60,7 +60,7 @@ class Draws:
 
     Attributes:
         theta: internal parameters, shape (b, p).
-        scheme: "clusters", "clusters-within-size", "wild", "one-step" or "none".
+        scheme: "clusters", "clusters-within-size", "wild", "scores" or "none".
         noise: spread between runs of one size, where few sizes made it necessary and two runs show it.
         requested: resamples asked for.
         degenerate: resamples left out for having fewer than three places on an axis.
@@ -76,11 +76,14 @@ class Draws:
 
 
 def places(values: FloatArray) -> IntArray:
-    """Number of the distinct place of every value, shape (n,): values within 1 % share one."""
+    """Number of the distinct place of every value, shape (n,): values within 1 % of a place's least one share it."""
     order = np.argsort(values, kind="stable")
-    steps = np.diff(np.log(values[order])) > _SAME_SIZE
+    logs = np.log(values[order])
+    firsts = [0]
+    while (following := int(np.searchsorted(logs, logs[firsts[-1]] + _SAME_SIZE, side="right"))) < len(logs):
+        firsts.append(following)
     numbers = np.empty(len(values), dtype=np.intp)
-    numbers[order] = np.concatenate([[0], np.cumsum(steps)])
+    numbers[order] = np.repeat(np.arange(len(firsts)), np.diff([*firsts, len(logs)]))
     return numbers
 
 
@@ -136,19 +139,20 @@ def resample(problem: Problem, points: Points, optimum: Optimum, *, count: int, 
 
 
 def _resample_many(problem: Problem, points: Points, optimum: Optimum, count: int, rng: np.random.Generator) -> Draws:
-    """Clusters drawn with replacement and one Newton step for each resample; see :mod:`scaling.large`."""
+    """Clusters drawn with replacement, to first order; see :mod:`scaling.large`."""
     block, n_blocks = large.blocks_of(points.cluster_codes, points.n_clusters, rng)
     counts = rng.multinomial(n_blocks, np.full(n_blocks, 1.0 / n_blocks), size=count).astype(np.float64)
     usable = np.ones(count, dtype=bool)
-    for row in problem.x:
+    for axis, row in zip(problem.law.axes, problem.x, strict=True):
+        if axis not in problem.law.exponents:
+            continue
         place = places(np.exp(row))
         there = np.zeros((n_blocks, int(place.max()) + 1))
         there[block, place] = 1.0
         usable &= np.count_nonzero(counts @ there, axis=1) >= MIN_DISTINCT
-    derivatives = large.sums(problem, optimum.theta, block, n_blocks)
     return Draws(
-        theta=large.one_step(problem, optimum.theta, derivatives, counts[usable]),
-        scheme="one-step",
+        theta=large.resampled(problem, optimum.theta, block, counts[usable]),
+        scheme="scores",
         noise=None,
         requested=count,
         degenerate=int(count - usable.sum()),

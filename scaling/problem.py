@@ -113,11 +113,15 @@ def solve(problem: Problem) -> Optimum:
 
     Very many rows are first searched in part: what the starts of the part agree on is then minimised over all rows.
     """
-    if len(problem.y) > large.MANY_ROWS:
-        first = solve(large.part(problem))
-        found = minimise(problem.law, first.theta[None], problem.x, problem.y, problem.w, delta=problem.delta)
-        settled = first.converged and bool(found.converged[0])
-        return _optimum(problem, found.theta[0], float(found.objective[0]), first.agreeing, settled)
+    if len(problem.y) <= large.MANY_ROWS:
+        return _solve_rows(problem)
+    first = _solve_rows(large.part(problem))
+    found = minimise(problem.law, first.theta[None], problem.x, problem.y, problem.w, delta=problem.delta)
+    settled = first.converged and bool(found.converged[0])
+    return _optimum(problem, found.theta[0], float(found.objective[0]), first.agreeing, settled)
+
+
+def _solve_rows(problem: Problem) -> Optimum:
     optimum = _search(problem, _STARTS)
     return optimum if optimum.converged else _search(problem, _MORE_STARTS)
 

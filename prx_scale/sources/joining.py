@@ -71,9 +71,7 @@ def join(parts: Sequence[Part], by: tuple[str, ...]) -> Loaded:
     from scaling import Points, Provenance
 
     unit = _unit(parts)
-    keys = [
-        key for key in SYNONYMS if all(key in part.numbers for part in parts) and key in Points.__dataclass_fields__
-    ]
+    keys = [key for key in SYNONYMS if all(key in part.numbers for part in parts)]
     clustered = all(part.cluster is not None for part in parts)
     columns = {key: column for part in reversed(parts) for key, column in part.columns.items()}
     points = Points(

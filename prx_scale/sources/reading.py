@@ -148,6 +148,7 @@ def _with_loss(frame: pl.DataFrame, found: Mapping[str, Column]) -> pl.DataFrame
     runs = found["cluster"].names if "cluster" in found else ()
     others = [name for name in frame.columns if name not in (LINE, *loss, *runs)]
     last = (pl.col(name).forward_fill() for name in others)
+    frame = frame.with_columns(pl.col(pl.String).replace("", None))  # an empty cell in quotes is no value either
     filled = frame.with_columns(expr.over(runs) if runs else expr for expr in last)
     return filled.filter(*(pl.col(name).is_not_null() for name in loss))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prx_scale import sources
@@ -78,12 +78,14 @@ def test_units_in_cells(tmp_path: Path) -> None:
         sources.load([write(tmp_path, "params,loss\n1,3k\n2,1\n")])
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.floats(1e-3, 999.0).map(lambda x: f"{x:.4g}"), st.sampled_from(["", "k", "K", "M", "b", "B", "G", "T"]))
 def test_cells_and_options_read_quantities_alike(digits: str, unit: str) -> None:
     read = to_numbers(pl.Series([digits + unit]), units=True)[0]
     assert read == pytest.approx(parse_quantity(digits + unit, "x"), rel=1e-12)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.one_of(st.none(), st.text(max_size=6), st.floats().map(str)), min_size=1))
 def test_text_is_a_number_or_nan_and_never_fails(cells: list[str | None]) -> None:
     numbers = to_numbers(pl.Series(cells, dtype=pl.String), units=True)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -33,7 +34,7 @@ def tensorboard_folder(tmp_path: Path) -> Path:
         for step in (101, 201, 401):
             writer.add_scalar("validation_metrics/loss", loss_of(params, step), step)
         writer.add_text("note", "not a scalar")
-        writer.add_histogram("weights", list(range(10)), 1)
+        writer.add_histogram("weights", np.arange(10.0), 1)
         writer.add_hparams({"n_params": params, "optimizer": "adamw"}, {"hparam/loss": 1.0})
         writer.close()
     return tmp_path / "tb"
