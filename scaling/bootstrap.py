@@ -80,7 +80,7 @@ def places(values: FloatArray) -> IntArray:
     order = np.argsort(values, kind="stable")
     logs = np.log(values[order])
     firsts = [0]
-    while (following := int(np.searchsorted(logs, logs[firsts[-1]] + _SAME_SIZE, side="right"))) < len(logs):
+    while (following := int(np.searchsorted(logs, float(logs[firsts[-1]]) + _SAME_SIZE, side="right"))) < len(logs):
         firsts.append(following)
     numbers = np.empty(len(values), dtype=np.intp)
     numbers[order] = np.repeat(np.arange(len(firsts)), np.diff([*firsts, len(logs)]))
@@ -105,13 +105,11 @@ def resample(problem: Problem, points: Points, optimum: Optimum, *, count: int, 
         return Draws(theta=np.empty((0, p)), scheme="none", noise=None, requested=0, degenerate=0, unconverged=0)
     rng = np.random.default_rng(seed)
     if len(problem.y) > large.MANY_ROWS:
-        return _resample_many(problem, points, optimum, count, rng)
+        if (draws := _resample_many(problem, points, optimum, count, np.random.default_rng(seed))) is not None:
+            return draws
+        large.check_size(len(problem.y), count)
     codes, n_clusters = points.cluster_codes, points.n_clusters
-    axes = [
-        places(np.exp(row))
-        for axis, row in zip(problem.law.axes, problem.x, strict=True)
-        if axis in problem.law.exponents
-    ]
+    axes = _axis_places(problem)
     counts = rng.multinomial(n_clusters, np.full(n_clusters, 1.0 / n_clusters), size=count)
     w = counts[:, codes] * problem.w
     usable = np.all([_distinct(w, place) >= MIN_DISTINCT for place in axes], axis=0)
@@ -138,18 +136,22 @@ def resample(problem: Problem, points: Points, optimum: Optimum, *, count: int, 
     )
 
 
-def _resample_many(problem: Problem, points: Points, optimum: Optimum, count: int, rng: np.random.Generator) -> Draws:
-    """Clusters drawn with replacement, to first order; see :mod:`scaling.large`."""
-    block, n_blocks = large.blocks_of(points.cluster_codes, points.n_clusters, rng)
+def _resample_many(
+    problem: Problem, points: Points, optimum: Optimum, count: int, rng: np.random.Generator
+) -> Draws | None:
+    """Clusters drawn with replacement, to first order; None where they are too few. See :mod:`scaling.large`."""
+    blocks = large.blocks_of(points.cluster_codes, points.n_clusters, rng)
+    if blocks is None:
+        return None
+    block, n_blocks = blocks
     counts = rng.multinomial(n_blocks, np.full(n_blocks, 1.0 / n_blocks), size=count).astype(np.float64)
     usable = np.ones(count, dtype=bool)
-    for axis, row in zip(problem.law.axes, problem.x, strict=True):
-        if axis not in problem.law.exponents:
-            continue
-        place = places(np.exp(row))
+    for place in _axis_places(problem):
         there = np.zeros((n_blocks, int(place.max()) + 1))
         there[block, place] = 1.0
         usable &= np.count_nonzero(counts @ there, axis=1) >= MIN_DISTINCT
+    if usable.mean() < 1.0 - _MAX_LOST:
+        return None
     return Draws(
         theta=large.resampled(problem, optimum.theta, block, counts[usable]),
         scheme="scores",
@@ -158,6 +160,12 @@ def _resample_many(problem: Problem, points: Points, optimum: Optimum, count: in
         degenerate=int(count - usable.sum()),
         unconverged=0,
     )
+
+
+def _axis_places(problem: Problem) -> list[IntArray]:
+    """Place of every row on every axis that the law raises to a power, each of shape (n,)."""
+    rows = zip(problem.law.axes, problem.x, strict=True)
+    return [places(np.exp(row)) for axis, row in rows if axis in problem.law.exponents]
 
 
 def _distinct(w: FloatArray, place: IntArray) -> IntArray:

@@ -1,10 +1,11 @@
 """Tables of very many rows: the optimum by way of a part of them, and resamples of scores in place of minimisations.
 
-A resample of whole runs changes how often the score (the gradient at the optimum) of a run counts. Scores are sums over
-rows, so one pass over the table serves all resamples: ``theta_b = theta - H^-1 sum_c k_bc g_c``, with k_bc how often run
-c was drawn, is the parameter vector of a resample to first order (Kline and Santos 2012, Journal of Econometric Methods
-1, 23-41). A robust loss has its curvature in the few rows near the curve; as for any median regression the Hessian
-therefore takes the slope of the loss over a wider zone, here one that holds a quarter of the residuals.
+A resample of whole runs changes how often the score (the gradient at the optimum) of a run counts. Scores are sums
+over rows, so one pass over the table serves all resamples: ``theta_b = theta - H^-1 sum_c k_bc g_c``, k_bc being how
+often run c was drawn, is the parameter vector of a resample to first order (Kline and Santos 2012, Journal of
+Econometric Methods 1, 23-41). A robust loss has its curvature in the few rows near the curve; as for any median
+regression the Hessian therefore takes the slope of the loss over a wider zone, here one that holds a quarter of the
+residuals.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from scaling.points import FloatArray
 if TYPE_CHECKING:
     from scaling.problem import Problem
 
-MANY_ROWS = 50_000
+MANY_ROWS = 20_000
 """Rows above which the ways of this module are taken."""
 PART = 5_000
 """Rows of the part that is searched for the optimum."""
 
 _MAX_BLOCKS = 2_000
-_MIN_BLOCKS = 10
+_MIN_CLUSTERS = 10
+_MAX_ELEMENTS = 1e8  # rows x resamples that are minimised; 0.8 GB of weights
 _ZONE = 0.25  # share of residuals in the zone over which the curvature of the loss is taken
 
 IntArray = npt.NDArray[np.intp]
@@ -39,20 +41,27 @@ def part(problem: Problem) -> Problem:
     return replace(problem, x=problem.x[:, rows], y=problem.y[rows], w=problem.w[rows])
 
 
-def blocks_of(codes: IntArray, n_clusters: int, rng: np.random.Generator) -> tuple[IntArray, int]:
-    """Block of every row, shape (n,), and how many blocks there are.
+def check_size(rows: int, resamples: int) -> None:
+    """Refuse resamples of whole rows that do not fit into memory.
+
+    Raises:
+        FitInputError: too many rows.
+    """
+    if rows * resamples > _MAX_ELEMENTS:
+        raise FitInputError(
+            f"{rows} rows of few runs or sizes: every one of {resamples} resamples has to be minimised over all rows,"
+            f" of which there may be {_MAX_ELEMENTS / resamples:.0f}; keep fewer rows of every run, or take bootstrap 0"
+        )
+
+
+def blocks_of(codes: IntArray, n_clusters: int, rng: np.random.Generator) -> tuple[IntArray, int] | None:
+    """Block of every row, shape (n,), and how many blocks there are; None where runs are too few for first order.
 
     Every run is a block; of very many runs, as many go into one at random as leave ``_MAX_BLOCKS``. Sums over equal
     random blocks of independent runs vary under resampling as those over the runs themselves do.
-
-    Raises:
-        FitInputError: too few runs for a first-order resample.
     """
-    if n_clusters < _MIN_BLOCKS:
-        raise FitInputError(
-            f"{len(codes)} rows of {n_clusters} independent runs: with so few runs every resample has to be minimised"
-            f" over all rows, of which there may be {MANY_ROWS}; keep fewer rows of every run, or take bootstrap 0"
-        )
+    if n_clusters < _MIN_CLUSTERS:
+        return None
     if n_clusters <= _MAX_BLOCKS:
         return codes, n_clusters
     return (rng.permutation(n_clusters) % _MAX_BLOCKS).astype(np.intp)[codes], _MAX_BLOCKS
@@ -89,10 +98,11 @@ def _derivatives(problem: Problem, theta: FloatArray, block: IntArray, count: in
     local = problem.law.linearise(theta[None], problem.x)
     residual, jacobian = problem.y - local.value[0], local.jacobian[0]
     influence = problem.w * _slope(problem, residual)
-    scores = np.stack([-np.bincount(block, weights=influence * row, minlength=count) for row in jacobian], axis=1)
+    sums = [np.bincount(block, weights=influence * row, minlength=count) for row in jacobian]
+    scores = -np.stack(sums, axis=1).astype(np.float64)
     zone = max(float(np.quantile(np.abs(residual), _ZONE)), 1e-12)
     curvature = (_slope(problem, residual + zone) - _slope(problem, residual - zone)) / (2.0 * zone)
-    hessian = (jacobian * (problem.w * curvature)) @ jacobian.T - local.curvature(influence[None])[0]
+    hessian: FloatArray = (jacobian * (problem.w * curvature)) @ jacobian.T - local.curvature(influence[None])[0]
     return scores, hessian
 
 

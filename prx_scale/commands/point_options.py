@@ -30,7 +30,7 @@ class PointOptions:
     where: Repeated = ()
     """Keep rows that meet a condition: split=heldout, eval_set=c4_val, flops>=1e18. Repeat to combine."""
     cluster: str | None = None
-    """Column whose rows belong together, usually the run, or row, or file; default: the run column where there is one."""
+    """Column whose rows belong together, usually the run, or row, or file. Default: the run column, if there is one."""
     runs_table: Path | None = None
     """Table with one row a run, for what a log does not say: params, tokens per step."""
     last: bool = False

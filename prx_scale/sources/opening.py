@@ -55,6 +55,6 @@ def open_source(path: Path, asked: Collection[str]) -> Sheet:
         raise InputError(f"{path}: holds {' and '.join(found)}; name the folder of the one to read")
     if not found:
         raise InputError(
-            f"{path}: holds no study, TensorBoard event files or W&B runs; of tables give the files, as in '{path}/*.csv'"
+            f"{path}: holds no study, TensorBoard event files or W&B runs; for tables give the files: '{path}/*.csv'"
         )
     return kinds[found[0]][1](path)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prx_scale.errors import InputError
 from prx_scale.sources.columns import SYNONYMS
 from prx_scale.sources.sheet import LINE, Sheet
 from prx_scale.sources.tables import read_table
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _KEYS = (*SYNONYMS["cluster"], "name", "Name")
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from prx_scale.sources.sheet import LINE, Sheet
 
 
+_SAME = {"params": "params", "loss": "loss", "flops": "flops"}
+
+
 def open_study(path: Path, asked: Collection[str]) -> Sheet:
     """Read a study folder.
 
@@ -52,7 +55,7 @@ def open_study(path: Path, asked: Collection[str]) -> Sheet:
         name=str(path),
         rows=frame.lazy(),
         names=tuple(name for name in frame.columns if name != LINE),
-        defaults={"params": "params", "data": "samples", "loss": "loss", "flops": "flops", "steps": "step", "cluster": "run"},
+        defaults={**_SAME, "data": "samples", "steps": "step", "cluster": "run"},
         n_rows=total,
         dropped=tuple(dropped),
         fit=table,

@@ -87,7 +87,8 @@ def _number(tensor: Any) -> float:
 def _hparams(content: bytes) -> dict[str, Any]:
     from tensorboard.plugins.hparams import plugin_data_pb2
 
-    found = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    messages: Any = plugin_data_pb2  # protobuf makes its classes when it is imported
+    found = messages.HParamsPluginData.FromString(content).session_start_info.hparams
     return {name: getattr(value, kind) for name, value in found.items() if (kind := value.WhichOneof("kind"))}
 
 

@@ -37,9 +37,10 @@ def open_wandb(path: Path) -> Sheet:
     except ModuleNotFoundError as error:
         message = "reading W&B run folders needs wandb: pip install 'prx-scale[logs]', or export the runs as CSV"
         raise InputError(f"{path}: {message}") from error
+    messages: Any = wandb_internal_pb2  # protobuf makes its classes when it is imported
     # latest-run is a link to one of the others.
     files = sorted(file for file in path.rglob(RUNS) if path.is_symlink() or "latest-run" not in file.parts)
-    return as_sheet(str(path), [_read(file, wandb_internal_pb2.Record) for file in files])
+    return as_sheet(str(path), [_read(file, messages.Record) for file in files])
 
 
 def records(content: bytes, name: str) -> Iterator[bytes]:
@@ -51,7 +52,7 @@ def records(content: bytes, name: str) -> Iterator[bytes]:
     """
     if not content.startswith(_MAGIC):
         raise InputError(f"{name}: not a run file of W&B")
-    position, parts = _START, list[bytes]()
+    position, parts, kind = _START, list[bytes](), _FULL
     while position < len(content):
         left = _BLOCK - position % _BLOCK
         if left < _HEADER.size:  # too small for a header: zeros up to the next block

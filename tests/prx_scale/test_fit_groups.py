@@ -73,5 +73,3 @@ def test_no_group_at_all_is_bad_input(tmp_path: Path) -> None:
 def test_last_and_thin_exclude_each_other() -> None:
     with pytest.raises(InputError, match="--last keeps one row"):
         run("--last", "--thin", "3")
-    with pytest.raises(InputError, match="--thin 2: keep|cannot determine|needs points"):
-        run("--last", "--where", "train_set=rpj", "--where", "params<12e6")

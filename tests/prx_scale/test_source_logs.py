@@ -77,7 +77,8 @@ import os, sys
 os.environ.update(WANDB_MODE="offline", WANDB_SILENT="true")
 import wandb
 for name, params in {sizes!r}.items():
-    run = wandb.init(project="p", dir=sys.argv[1], name=name, config={{"n_params": int(params), "model": {{"depth": 3}}}})
+    config = {{"n_params": int(params), "model": {{"depth": 3}}}}
+    run = wandb.init(project="p", dir=sys.argv[1], name=name, config=config)
     for step in (100, 200, 400):
         run.log({{"train/loss": 9.0, "tokens": 1000.0 * (step - 1)}}, step=step - 1)
         run.log({{"val/loss": params / step, "note": "text"}}, step=step)

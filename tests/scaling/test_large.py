@@ -79,12 +79,16 @@ def test_least_squares_scores_are_those_of_the_sandwich() -> None:
     assert np.cov(draws.T) == pytest.approx(sandwich, rel=0.05)
 
 
-def test_too_few_runs_of_too_many_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large, "MANY_ROWS", 1_000)
+def test_few_runs_are_minimised_and_refused_where_that_takes_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
     points = checkpoints(runs=6, rows=200)
+    ordinary = fit(points, bootstrap=20)
+    monkeypatch.setattr(large, "MANY_ROWS", 1_000)
+    monkeypatch.setattr(large, "PART", 1_200)
+    assert np.array_equal(fit(points, bootstrap=20).draws, ordinary.draws)
+    monkeypatch.setattr(large, "_MAX_ELEMENTS", 1_000.0)
     assert fit(points, bootstrap=0).n_points == 1200
-    with pytest.raises(FitInputError, match="1200 rows of 6 independent runs"):
-        fit(points, bootstrap=50)
+    with pytest.raises(FitInputError, match="1200 rows of few runs or sizes"):
+        fit(points, bootstrap=20)
 
 
 def test_places_of_a_dense_axis_are_not_one() -> None:
