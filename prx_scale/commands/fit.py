@@ -23,7 +23,7 @@ _AXES = ("params", "data", "flops", "steps", "unique")
 class Fit(PointOptions):
     """Fit a scaling law and predict the next run.
 
-    Reads CSV, Parquet or JSON-lines files, or study directories, finds the true optimum of a robust fit,
+    Reads tables, TensorBoard and W&B logs, or study directories, finds the true optimum of a robust fit,
     and reports parameters, compute-optimal exponents and predictions with intervals, and what to distrust.
 
     Example: prx-scale fit runs.csv --where split=heldout --predict params=1.3B,samples=40M --html fit.html

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from prx_scale.sources.sheet import LINE, Sheet
 
-
 _SAME = {"params": "params", "loss": "loss", "flops": "flops"}
 
 
