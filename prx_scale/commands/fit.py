@@ -60,10 +60,9 @@ class Fit(PointOptions):
         result = self._fit(loaded, targets)
         write_json(result.to_json(), self.json)
         if self.html is not None:
-            from prx_scale.runs import write_atomically
-            from reports.fit_page import render_fit_page
+            from prx_scale.commands.pages import write_fit_page
 
-            write_atomically(self.html, render_fit_page(result, loaded.points))
+            write_fit_page(self.html, result, loaded.points)
         if self.json != "-":
             from prx_scale.commands.fit_output import print_fit
 

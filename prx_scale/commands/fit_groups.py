@@ -95,12 +95,11 @@ def _document(
 
 
 def _write_pages(fits: Sequence[GroupFit], html: Path) -> list[Path]:
-    from prx_scale.runs import write_atomically
+    from prx_scale.commands.pages import write_fit_page
     from prx_scale.sources.logs import unique_names
-    from reports.fit_page import render_fit_page
 
     slugs = unique_names([re.sub(r"[^\w.-]+", "-", each.name).strip("-") for each in fits])
     pages = [html.with_name(f"{html.stem}-{slug}{html.suffix}") for slug in slugs]
     for page, each in zip(pages, fits, strict=True):
-        write_atomically(page, render_fit_page(each.result, each.loaded.points))
+        write_fit_page(page, each.result, each.loaded.points)
     return pages

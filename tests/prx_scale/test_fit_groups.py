@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from prx_scale.cli import parse
+from prx_scale.commands import pages
 from prx_scale.errors import InputError
 from scaling import FitResult
 
@@ -73,3 +74,12 @@ def test_no_group_at_all_is_bad_input(tmp_path: Path) -> None:
 def test_last_and_thin_exclude_each_other() -> None:
     with pytest.raises(InputError, match="--last keeps one row"):
         run("--last", "--thin", "3")
+
+
+def test_a_page_of_very_many_points_draws_some_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("--bootstrap", "0", "--html", str(tmp_path / "all.html")) == 0
+    monkeypatch.setattr(pages, "_MOST_DRAWN", 20)
+    assert run("--bootstrap", "0", "--html", str(tmp_path / "some.html")) == 0
+    every, some = ((tmp_path / name).read_text() for name in ("all.html", "some.html"))
+    assert "draws 20 of the 104 points" in some and "of the 104 points, evenly" not in every
+    assert len(some) < len(every)
