@@ -92,8 +92,8 @@ def join(parts: Sequence[Part], by: tuple[str, ...]) -> Loaded:
     notices = [notice for part in parts for notice in part.notices]
     if points.n > _LARGE and (runs := points.n_clusters) < points.n:
         notices.append(
-            f"{points.n} points of {runs} runs: --last keeps the final loss of every run, --thin 20 twenty"
-            " rows of each; either is much faster, and checkpoints of one run add little once they are many"
+            f"{points.n} points of {runs} runs: checkpoints of one run add little once they are many; --last"
+            " keeps the final loss of every run, --thin 20 twenty rows of each"
         )
     return Loaded(
         points=points,
