@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from prx_scale.commands.fit_output import estimate_cells
 from prx_scale.commands.text import plain_console
 
 if TYPE_CHECKING:
     from prx_scale.commands.fit_groups import GroupFit
     from prx_scale.sources import Loaded
-    from scaling import Estimate, Prediction
+    from scaling import Estimate, FitResult, Prediction
 
 
 def print_groups(fits: Sequence[GroupFit], skipped: Sequence[tuple[dict[str, str], str]], loaded: Loaded) -> None:
@@ -34,7 +35,6 @@ def print_groups(fits: Sequence[GroupFit], skipped: Sequence[tuple[dict[str, str
         *(f"{count} left out: {reason}" for reason, count in origin.dropped),
         f"columns: {pairs}; by {', '.join(loaded.by)}",
         *loaded.notices,
-        f"values with their {first.level:.0%} intervals below",
     ]
     for line in lines:
         console.print(Text(line), soft_wrap=not console.is_terminal)
@@ -52,23 +52,22 @@ def print_groups(fits: Sequence[GroupFit], skipped: Sequence[tuple[dict[str, str
 
 
 def _parameter_table(fits: Sequence[GroupFit], by: Sequence[str]) -> Table:
+    """A row a parameter and group, so that the groups of a parameter stand together and any number of them fits."""
     table = Table(box=None, pad_edge=False)
-    exponents = {"params_exponent": "a", "data_exponent": "b"}
-    names = list(fits[0].result.parameters)
-    extra = [name for name in exponents if name in fits[0].result.compute_optimal]
-    for heading in (*by, "points", *names, *(exponents[name] for name in extra)):
-        table.add_column(heading, justify="left" if heading in by else "right", no_wrap=heading not in by)
-    for each in fits:
-        found = each.result
-        estimates = [found.parameters[name] for name in names] + [found.compute_optimal[name] for name in extra]
-        table.add_row(*each.values.values(), str(found.n_points), *(_cell(estimate) for estimate in estimates))
+    for heading in ("parameter", *by, "points", "value", "stderr", f"{fits[0].result.level:.0%} interval"):
+        table.add_column(heading, justify="left" if heading in ("parameter", *by) else "right")
+    for name in _parameters(fits[0].result):
+        for each in fits:
+            shown = name if each is fits[0] else ""
+            estimate = _parameters(each.result)[name]
+            table.add_row(shown, *each.values.values(), str(each.result.n_points), *estimate_cells(estimate))
     return table
 
 
-def _cell(estimate: Estimate) -> str:
-    low, high = estimate.interval
-    between = "" if math.isnan(low) else f"\n{low:.3g} to {high:.3g}"
-    return f"{estimate.value:.5g}{between}"
+def _parameters(result: FitResult) -> dict[str, Estimate]:
+    """The parameters of a law, and the exponents of its compute-optimal split as a and b."""
+    names = {"params_exponent": "a", "data_exponent": "b"}
+    return result.parameters | {names[key]: value for key, value in result.compute_optimal.items() if key in names}
 
 
 def _prediction_table(fits: Sequence[GroupFit], by: Sequence[str]) -> Table:

@@ -81,7 +81,7 @@ def write_json(document: Mapping[str, Any], target: str | None) -> None:
 
     from prx_scale.runs import write_atomically
 
-    text = json.dumps(document, allow_nan=False) + "\n"
+    text = json.dumps(document, allow_nan=False, separators=(",", ":")) + "\n"
     if target == "-":
         sys.stdout.write(text)
     elif target is not None:
