@@ -1,8 +1,10 @@
-"""Resampling: which rows count how often in every resample, chosen by what the design can bear.
+"""Resampling: new data sets like the one at hand, each fitted again.
 
-Three schemes, all of whole clusters (runs), because checkpoints of one run are not independent:
+The default keeps the design and draws new noise from the residuals (``residuals``, :mod:`scaling.noise`). Three schemes
+draw whole clusters (runs), because checkpoints of one run are not independent; they are used where that is asked for,
+or where the points cannot tell how far runs differ:
 
-* ``clusters``: clusters are drawn with replacement (Efron). The default.
+* ``clusters``: clusters are drawn with replacement (Efron).
 * ``clusters-within-size``: with few model sizes, drawing runs freely leaves resamples with one or two
   sizes, in which a law of N means nothing. Runs are then drawn within their size, so that every size
   stays. Of m runs m - 1 are drawn and weighted m / (m - 1), without which m = 2 would show half the
@@ -18,11 +20,12 @@ is estimated and given to every new run, and in ``wild`` to every fitted run as 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from scaling.noise import simulate
 from scaling.points import FloatArray, Points
 from scaling.problem import Optimum, Problem, resolve
 
@@ -59,7 +62,8 @@ class Draws:
 
     Attributes:
         theta: internal parameters, shape (b, p).
-        scheme: "clusters", "clusters-within-size", "wild" or "none".
+        luck: log of a new run's loss over the curve's in every resample, shape (b,).
+        scheme: "residuals", "clusters", "clusters-within-size", "wild" or "none".
         noise: spread between runs of one size, where few sizes made it necessary and two runs show it.
         requested: resamples asked for.
         degenerate: resamples left out for having fewer than three places on an axis.
@@ -67,6 +71,7 @@ class Draws:
     """
 
     theta: FloatArray
+    luck: FloatArray
     scheme: str
     noise: RunNoise | None
     requested: int
@@ -83,8 +88,10 @@ def places(values: FloatArray) -> IntArray:
     return numbers
 
 
-def resample(problem: Problem, points: Points, optimum: Optimum, *, count: int, seed: int) -> Draws:
-    """Fit ``count`` resamples of the clusters.
+def resample(
+    problem: Problem, points: Points, optimum: Optimum, *, count: int, seed: int, scheme: str = "residuals"
+) -> Draws:
+    """Fit ``count`` resamples.
 
     Args:
         problem: the posed fit.
@@ -92,14 +99,25 @@ def resample(problem: Problem, points: Points, optimum: Optimum, *, count: int, 
         optimum: the fit of all rows.
         count: how many; 0 gives no draws.
         seed: seed of the generator.
+        scheme: "residuals" or "clusters"; the latter also where the points do not allow the former.
 
     Returns:
         Draws of the internal parameters.
     """
-    p = len(problem.law.parameters)
-    if count == 0:
-        return Draws(theta=np.empty((0, p)), scheme="none", noise=None, requested=0, degenerate=0, unconverged=0)
     rng = np.random.default_rng(seed)
+    if count == 0:
+        return _finish(problem, optimum, None, np.empty((0, len(problem.y))), np.empty(0), "none")
+    noise = simulate(problem, points, optimum, count, rng) if scheme != "clusters" else None
+    if noise is None:
+        return _resample_clusters(problem, points, optimum, count, np.random.default_rng(seed))
+    fitted = problem.law.log_loss(optimum.theta[None], problem.x)[0]
+    w = np.broadcast_to(problem.w, noise.rows.shape)
+    return _finish(problem, optimum, fitted + noise.rows, w, noise.luck, "residuals")
+
+
+def _resample_clusters(
+    problem: Problem, points: Points, optimum: Optimum, count: int, rng: np.random.Generator
+) -> Draws:
     codes, n_clusters = points.cluster_codes, points.n_clusters
     axes = [
         places(np.exp(row))
@@ -121,15 +139,40 @@ def resample(problem: Problem, points: Points, optimum: Optimum, *, count: int, 
             scheme = "clusters-within-size"
             w = _within_size(size, count, rng)[:, codes] * problem.w
     w, y = w[usable], y if y.ndim == 1 else y[usable]
-    found = resolve(problem, optimum.theta, y, w)
+    luck = _luck(problem, optimum, noise, len(w), rng)
+    done = _finish(problem, optimum, y, w, luck, scheme)
+    return replace(done, noise=noise, requested=count, degenerate=int(count - usable.sum()))
+
+
+def _finish(
+    problem: Problem, optimum: Optimum, y: FloatArray | None, w: FloatArray, luck: FloatArray, scheme: str
+) -> Draws:
+    if y is None:
+        theta, unconverged = np.empty((0, len(optimum.theta))), 0
+    else:
+        found = resolve(problem, optimum.theta, y, w)
+        theta, unconverged = found.theta, int((~found.converged).sum())
     return Draws(
-        theta=found.theta,
+        theta=theta,
+        luck=luck,
         scheme=scheme,
-        noise=noise,
-        requested=count,
-        degenerate=int(count - usable.sum()),
-        unconverged=int((~found.converged).sum()),
+        noise=None,
+        requested=len(w),
+        degenerate=0,
+        unconverged=unconverged,
     )
+
+
+def _luck(
+    problem: Problem, optimum: Optimum, noise: RunNoise | None, count: int, rng: np.random.Generator
+) -> FloatArray:
+    """A resampled residual, inflated by sqrt(n / (n - p)), and the offset of a run where that was estimated."""
+    n, p = len(problem.y), len(optimum.theta)
+    residual = problem.y - problem.law.log_loss(optimum.theta[None], problem.x)[0]
+    if noise is not None:
+        residual = residual - noise.offset
+    luck = rng.choice(residual * problem.precision, size=count) * (np.sqrt(n / (n - p)) if n > p else 1.0)
+    return luck if noise is None else luck + noise.sigma * rng.standard_t(noise.freedom, size=count)
 
 
 def _distinct(w: FloatArray, place: IntArray) -> IntArray:

@@ -12,9 +12,11 @@ from functools import cached_property
 import numpy as np
 
 from scaling.bootstrap import MIN_DISTINCT, Draws, places
+from scaling.jackknife import leave_one_out
+from scaling.losses import LEAST_SQUARES
 from scaling.objective import expand
 from scaling.points import AXES, FloatArray, Points
-from scaling.problem import Optimum, Problem, resolve
+from scaling.problem import Optimum, Problem
 from scaling.results import FitResult, Notice, Prediction
 
 _EXPONENT_RANGE = (0.02, 1.5)
@@ -188,7 +190,7 @@ def _exponents(fit: Examined) -> Iterator[Notice]:
 
 def _condition(fit: Examined) -> Iterator[Notice]:
     problem, theta = fit.problem, fit.optimum.theta[None]
-    matrix = expand(problem.law, theta, problem.x, problem.y, problem.w, 1.0).majoriser[0]
+    matrix = expand(problem.law, theta, problem.x, problem.y, problem.w, LEAST_SQUARES).majoriser[0]
     scale = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
     condition = float(np.linalg.cond(matrix / np.outer(scale, scale)))
     if condition > _MAX_CONDITION:
@@ -204,9 +206,7 @@ def _influence(fit: Examined) -> Iterator[Notice]:
     if not exponents or not fit.draws.requested or not 3 < clusters <= _MAX_LEFT_OUT:
         return
     law, codes = fit.problem.law, fit.points.cluster_codes
-    w = fit.problem.w * (codes[None, :] != np.arange(clusters)[:, None])
-    left_out = resolve(fit.problem, fit.optimum.theta, fit.problem.y, w)
-    natural = law.to_natural(left_out.theta, fit.problem.frame)
+    natural = law.to_natural(leave_one_out(fit.problem, fit.points, fit.optimum), fit.problem.frame)
     base = exponents["params_exponent"].value
     moved = law.compute_optimal(natural)["params_exponent"] - base
     worst = int(np.argmax(np.abs(moved)))
