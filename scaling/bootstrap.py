@@ -23,18 +23,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from scaling.noise import simulate
-from scaling.points import FloatArray, Points
+from scaling.points import FloatArray, IntArray, Points, places
 from scaling.problem import Optimum, Problem, resolve
 
 MIN_DISTINCT = 3  # a floor, a coefficient and an exponent need three places on an axis
 _MAX_LOST = 0.05  # share of resamples without three places above which free resampling is given up
-_SAME_SIZE = 0.01  # sizes closer than this (relative) are one place
 _WEBB = np.sqrt([1.5, 1.0, 0.5])
-
-IntArray = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,15 +73,6 @@ class Draws:
     requested: int
     degenerate: int
     unconverged: int
-
-
-def places(values: FloatArray) -> IntArray:
-    """Number of the distinct place of every value, shape (n,): values within 1 % share one."""
-    order = np.argsort(values, kind="stable")
-    steps = np.diff(np.log(values[order])) > _SAME_SIZE
-    numbers = np.empty(len(values), dtype=np.intp)
-    numbers[order] = np.concatenate([[0], np.cumsum(steps)])
-    return numbers
 
 
 def resample(

@@ -11,11 +11,12 @@ from functools import cached_property
 
 import numpy as np
 
-from scaling.bootstrap import MIN_DISTINCT, Draws, places
+from scaling.bootstrap import MIN_DISTINCT, Draws
 from scaling.jackknife import leave_one_out
+from scaling.lackoffit import bend
 from scaling.losses import LEAST_SQUARES
 from scaling.objective import expand
-from scaling.points import AXES, FloatArray, Points
+from scaling.points import AXES, FloatArray, Points, places
 from scaling.problem import Optimum, Problem
 from scaling.results import FitResult, Notice, Prediction
 
@@ -27,6 +28,7 @@ _FAR = 10.0  # times the largest compute seen
 _FEW_CLUSTERS = 10
 _IGNORED_SPREAD = 2.0  # x-fold variation of a quantity that the law leaves out
 _MAX_LEFT_OUT = 400  # leave-one-out fits cost as much as resamples: not for tables of thousands
+LACK_OF_FIT = 0.01  # share of right laws that are called into question
 _NAMES = {**{axis: axis for axis in AXES}, "flops": "compute"}
 
 
@@ -239,6 +241,19 @@ def _trend(fit: Examined) -> Iterator[Notice]:
         )
 
 
+def _lack_of_fit(fit: Examined) -> Iterator[Notice]:
+    found = bend(fit.problem, fit.points, fit.optimum)
+    if found is None or found[0] >= LACK_OF_FIT:
+        return
+    axes = " and ".join(_NAMES[axis] for axis in fit.problem.law.axes)
+    yield Notice(
+        code="lack-of-fit",
+        message=f"{found[1]:.0%} of the residual variance is a bend along {axes} that noise would leave with"
+        f" probability {max(found[0], 1e-6):.1g} at most: the law is not quite right, and intervals of parameters and of far"
+        " predictions do not say by how much. Try another law, or a narrower range of runs.",
+    )
+
+
 def _convention(fit: Examined) -> Iterator[Notice]:
     params, data, flops = fit.points.params, fit.points.data, fit.points.flops
     if params is None or data is None or flops is None:
@@ -349,6 +364,7 @@ _CHECKS: tuple[Callable[[Examined], Iterator[Notice]], ...] = (
     _condition,
     _influence,
     _trend,
+    _lack_of_fit,
     _convention,
     _mixed,
     _resamples,

@@ -9,9 +9,11 @@ import numpy as np
 
 from scaling import diagnostics, losses
 from scaling.bootstrap import Draws, resample
+from scaling.criteria import criteria
 from scaling.errors import FitInputError
 from scaling.intervals.kinds import DEFAULT, Bounds, bounds_of, check_kind
 from scaling.intervals.quantity import mean_at, quantities
+from scaling.known_noise import weigh
 from scaling.laws import get_law
 from scaling.points import AXES, Points
 from scaling.problem import Optimum, pose, solve
@@ -69,7 +71,7 @@ def fit(
     targets = [_target(run) for run in predict]
     chosen, points = get_law(law), points.canonical()
     flops_per = points.flops_per or flops_per
-    problem = pose(chosen, points, losses.make(loss, delta, asymmetry), flops_per)
+    problem = weigh(pose(chosen, points, losses.make(loss, delta, asymmetry), flops_per), points)
     optimum = solve(problem)
     scheme = "clusters" if intervals in ("percentile", "bca") else "residuals"
     draws = resample(problem, points, optimum, count=bootstrap, seed=seed, scheme=scheme)
@@ -132,6 +134,7 @@ def _assemble(bounds: Bounds, draws: Draws, flops_per: float | None) -> FitResul
         provenance=Provenance(),
         resampling=_SCHEMES[draws.scheme],
         observed=_observed(points, flops_per),
+        criteria=criteria(problem, optimum.theta),
         intervals=bounds.kind,
         draws=law.to_natural(draws.theta, problem.frame),
         luck=draws.luck,

@@ -34,13 +34,20 @@ class Loss:
 
     Attributes:
         name: one of ``LOSSES``.
-        delta: half the width of the quadratic zone, one number or one a row, shape (n,); inf is least squares.
+        delta: half the width of the quadratic zone; inf is least squares.
         asymmetry: factor on rows that the law predicts too high.
+        precision: the loss is that of residuals times this, shape (n,), of rows whose weight carries its square; None
+            is 1 for all.
     """
 
     name: str = "huber"
-    delta: float | FloatArray = DELTA
+    delta: float = DELTA
     asymmetry: float = 1.0
+    precision: FloatArray | None = None
+
+    @property
+    def _zone(self) -> float | FloatArray:
+        return self.delta if self.precision is None else self.delta / self.precision
 
     @property
     def linear(self) -> bool:
@@ -50,18 +57,20 @@ class Loss:
     @property
     def quadratic(self) -> bool:
         """Whether it is a sum of squares."""
-        return bool(np.all(np.isinf(self.delta)))
+        return bool(np.isinf(self.delta))
 
     @property
     def text(self) -> str:
         """What is minimised, in words."""
         kinds = {
-            "huber": f"huber({float(np.min(self.delta)):g}) on log loss, summed",
+            "huber": f"huber({self.delta:g}) on log loss, summed",
             "least-squares": "half squared log loss, summed",
             "lad": "absolute deviation of log loss, summed",
             "linear": "half squared loss, summed",
         }
-        return kinds[self.name] + (f"; rows below the curve count {self.asymmetry:g}-fold" if self.asymmetry != 1 else "")
+        return kinds[self.name] + (
+            f"; rows below the curve count {self.asymmetry:g}-fold" if self.asymmetry != 1 else ""
+        )
 
     def stages(self) -> tuple[Loss, ...]:
         """The losses to minimise one after the other, each from the optimum of the one before; the last is this one."""
@@ -73,10 +82,6 @@ class Loss:
         """The first stage with a wider zone."""
         first = self.stages()[0]
         return replace(first, delta=_WIDER * first.delta)
-
-    def for_rows(self, precision: FloatArray) -> Loss:
-        """The loss of residuals times ``precision``, shape (n,), for rows whose weight carries its square."""
-        return replace(self, delta=self.delta / precision)
 
     def objective(self, total: float, log_scale: float) -> float:
         """The sum of the solver, in the units that it is reported in.
@@ -92,20 +97,20 @@ class Loss:
     def of(self, residual: FloatArray) -> FloatArray:
         """The loss elementwise: r^2/2 within delta, delta (|r| - delta/2) beyond it, times the asymmetry."""
         size = np.abs(residual)
-        inside = np.minimum(size, self.delta)
+        inside = np.minimum(size, self._zone)
         return self._side(residual, inside * (size - 0.5 * inside))
 
     def slope(self, residual: FloatArray) -> FloatArray:
         """First derivative by the residual, elementwise."""
-        return self._side(residual, np.clip(residual, -self.delta, self.delta))
+        return self._side(residual, np.clip(residual, -self._zone, self._zone))
 
     def curvature(self, residual: FloatArray) -> FloatArray:
         """Second derivative by the residual, elementwise."""
-        return self._side(residual, (np.abs(residual) <= self.delta).astype(np.float64))
+        return self._side(residual, (np.abs(residual) <= self._zone).astype(np.float64))
 
     def reweighting(self, residual: FloatArray) -> FloatArray:
         """Weight of every row in iteratively reweighted least squares: slope over residual."""
-        return self._side(residual, 1.0 / np.maximum(np.abs(residual) / self.delta, 1.0))
+        return self._side(residual, 1.0 / np.maximum(np.abs(residual) / self._zone, 1.0))
 
     def _side(self, residual: FloatArray, values: FloatArray) -> FloatArray:
         return values if self.asymmetry == 1.0 else np.where(residual < 0, self.asymmetry * values, values)

@@ -6,8 +6,9 @@ smaller than the noise, because the curve bends towards the points. Two models:
 * Rows that are independent: every row keeps the size of its residual of a least-squares fit, divided by sqrt(1 - h_i)
   for its leverage, and gets a random sign (wild bootstrap: Liu 1988; for absolute deviations Feng, He and Hu 2011), so
   that rows which scatter more keep doing so. A share p / n of every residual is the noise of other rows; that share is
-  drawn from the normal distribution instead. Residuals of the robust fit itself would not do: with few rows it passes
-  through p of them exactly, and residuals of zero make every resample look better than the data.
+  drawn from the normal distribution instead, with the spread of the rows around it. Residuals of the robust fit itself
+  would not do: with few rows it passes through p of them exactly, and residuals of zero make every resample look better
+  than the data.
 * Rows of runs (clusters): ``u_run + e``, with e autoregressive along the run. The ratio of variances and the
   autocorrelation have a restricted likelihood (Patterson and Thompson 1971) that accounts for what the curve absorbs;
   it is evaluated on a grid, and every draw takes its own pair from it, so that few runs give the wide intervals that
@@ -24,13 +25,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from scaling.losses import LEAST_SQUARES
-from scaling.points import FloatArray, Points
+from scaling.points import FloatArray, IntArray, Points, places
 from scaling.problem import Optimum, Problem
 from scaling.solver import minimise
 
 _RATIOS = np.geomspace(1e-3, 1e4, 36)  # variance between runs over variance within
 _CORRELATIONS = np.array([0.0, 0.15, 0.3, 0.45, 0.6, 0.7, 0.8, 0.87, 0.93, 0.97])
 _UNRESOLVED = 0.1  # share of the likelihood at the upper end of the ratios above which runs cannot tell their spread
+_NO_SPARE_SIZE = 3  # a floor, a coefficient and an exponent pass through three sizes, whatever luck their runs had
+_NEIGHBOURS = 20  # fewer residuals than that say little about the noise of one place
 _LONGEST_T = 6.0  # draws of the scale beyond this factor are cut: they come from a handful of residuals
 
 
@@ -80,9 +83,7 @@ def companion(problem: Problem, optimum: Optimum) -> Companion:
     return Companion(residual=residual, jacobian=basis, freedom=len(residual) - basis.shape[1])
 
 
-def simulate(
-    problem: Problem, points: Points, optimum: Optimum, count: int, rng: np.random.Generator
-) -> Noise | None:
+def simulate(problem: Problem, points: Points, optimum: Optimum, count: int, rng: np.random.Generator) -> Noise | None:
     """Noise of ``count`` resamples; None where the points cannot tell how large it is."""
     near = companion(problem, optimum)
     if near.freedom < 1:
@@ -106,14 +107,22 @@ def _independent(problem: Problem, near: Companion, count: int, rng: np.random.G
     pool *= sigma / max(float(np.sqrt(np.mean(pool**2))), 1e-300)
     share, scale = taken / n, scales(near.freedom, count, rng)
     signs = rng.choice(np.array([-1.0, 1.0]), size=(count, n))
-    rows = pool * (np.sqrt(1.0 - share) * signs + np.sqrt(share) * rng.standard_normal((count, n)))
+    around = np.sqrt(np.mean(pool[_neighbours(problem.x)] ** 2, axis=1))
+    rows = np.sqrt(1.0 - share) * signs * pool + np.sqrt(share) * around * rng.standard_normal((count, n))
     luck = np.sqrt(1.0 - share) * rng.choice(pool, size=count) + np.sqrt(share) * sigma * rng.standard_normal(count)
-    return Noise(
-        rows=scale[:, None] * rows / problem.precision, luck=scale * luck, between=0.0, freedom=near.freedom
-    )
+    return Noise(rows=scale[:, None] * rows / problem.precision, luck=scale * luck, between=0.0, freedom=near.freedom)
+
+
+def _neighbours(x: FloatArray) -> IntArray:
+    """The rows nearest to every row on the law's axes, itself among them, shape (n, k)."""
+    scaled = x / np.maximum(x.std(axis=1, keepdims=True), 1e-300)
+    distance = np.sum((scaled[:, :, None] - scaled[:, None, :]) ** 2, axis=0)
+    return np.argsort(distance, axis=1, kind="stable")[:, :_NEIGHBOURS]
 
 
 def _of_runs(problem: Problem, points: Points, near: Companion, count: int, rng: np.random.Generator) -> Noise | None:
+    if _sizes(problem, points) <= _NO_SPARE_SIZE:
+        return None
     codes, place = points.cluster_codes, along_run(points)
     weight, variance = _likelihood(problem.precision, near, codes, place)
     if weight[:, -4:].sum() > _UNRESOLVED:
@@ -128,7 +137,11 @@ def _of_runs(problem: Problem, points: Points, near: Companion, count: int, rng:
     return Noise(rows=rows, luck=luck, between=float(np.median(np.sqrt(ratio) * sigma)), freedom=near.freedom)
 
 
-def along_run(points: Points) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def _sizes(problem: Problem, points: Points) -> int:
+    return len(np.unique(places(np.exp(problem.x[0]) if points.params is None else points.params)))
+
+
+def along_run(points: Points) -> IntArray:
     """The row before every row in its run, by data and then compute, shape (n,); -1 for the first of a run."""
     keys = [values for values in (points.loss, points.flops, points.params, points.data) if values is not None]
     order = np.lexsort([*keys, points.cluster_codes])
@@ -140,7 +153,7 @@ def along_run(points: Points) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
 
 
 def _likelihood(
-    precision: FloatArray, near: Companion, codes: np.ndarray, before: np.ndarray
+    precision: FloatArray, near: Companion, codes: IntArray, before: IntArray
 ) -> tuple[FloatArray, FloatArray]:
     """Posterior weight and scale of every (correlation, ratio), each of shape (correlations, ratios).
 
@@ -153,7 +166,7 @@ def _likelihood(
     log_weight = np.empty((len(_CORRELATIONS), len(_RATIOS)))
     variance = np.empty_like(log_weight)
     for i, rho in enumerate(_CORRELATIONS):
-        white = np.where(first[:, None], columns, (columns - rho * columns[before]) / np.sqrt(1.0 - rho * rho))
+        white = _innovations(columns, before, rho)
         design, run = white[:, : k + 1], white[:, k + 1]
         load = np.bincount(codes, weights=run * run)
         total = np.stack([np.bincount(codes, weights=run * column) for column in design.T], axis=1)
@@ -171,8 +184,35 @@ def _likelihood(
     return weight / weight.sum(), variance
 
 
-def _autoregressive(correlation: FloatArray, before: np.ndarray, fresh: FloatArray) -> FloatArray:
-    """Unit-variance noise along every run from independent draws, shape (b, n + 1); the last column is a run's first."""
+def _innovations(columns: FloatArray, before: IntArray, rho: float) -> FloatArray:
+    """Columns freed of autocorrelation along runs, shape (n, columns)."""
+    return np.where((before < 0)[:, None], columns, (columns - rho * columns[before]) / np.sqrt(1.0 - rho * rho))
+
+
+def decorrelate(problem: Problem, points: Points, near: Companion, columns: FloatArray) -> FloatArray:
+    """Columns over rows in units in which noise is independent and even, shape (n, columns).
+
+    Args:
+        problem: the posed fit.
+        points: its rows.
+        near: its companion.
+        columns: already times the precision of the rows; unchanged where rows are independent.
+    """
+    if points.n_clusters == points.n:
+        return columns
+    codes, before = points.cluster_codes, along_run(points)
+    weight, _ = _likelihood(problem.precision, near, codes, before)
+    i, j = np.unravel_index(np.argmax(weight), weight.shape)
+    white = _innovations(np.column_stack([columns, problem.precision]), before, float(_CORRELATIONS[i]))
+    run, white = white[:, -1], white[:, :-1]
+    load = np.bincount(codes, weights=run * run)
+    total = np.stack([np.bincount(codes, weights=run * column) for column in white.T], axis=1)
+    shrink = (1.0 - 1.0 / np.sqrt(1.0 + _RATIOS[j] * load)) / load
+    return white - run[:, None] * (shrink[:, None] * total)[codes]
+
+
+def _autoregressive(correlation: FloatArray, before: IntArray, fresh: FloatArray) -> FloatArray:
+    """Unit-variance noise along runs from independent draws, shape (b, n + 1); the last column is a new run."""
     out = fresh.copy()
     innovation = np.sqrt(1.0 - correlation**2)
     done = np.append(before < 0, True)

@@ -1,4 +1,4 @@
-"""The objective of a fit and its derivatives: ``sum_i w_i loss(log L_i - log Lhat_i(theta))``; see ``scaling.losses``."""
+"""The objective of a fit, ``sum_i w_i loss(log L_i - log Lhat_i(theta))``, and its derivatives."""
 
 from __future__ import annotations
 

@@ -12,7 +12,9 @@ from scaling.errors import FitInputError
 
 FloatArray = npt.NDArray[np.float64]
 LabelArray = npt.NDArray[np.str_]
+IntArray = npt.NDArray[np.intp]
 
+_SAME_PLACE = 0.01  # values closer than this (relative) are one place
 AXES = ("params", "data", "flops", "steps", "unique")
 ONE_AXIS = ("params", "data", "flops", "steps")  # those along which a law of one axis makes sense
 _NUMBERS = (*AXES, "loss", "stderr", "weight")
@@ -154,3 +156,12 @@ def _as_vector(name: str, values: Any) -> FloatArray:
         )
     vector.setflags(write=False)
     return vector
+
+
+def places(values: FloatArray) -> IntArray:
+    """Number of the distinct place of every value, shape (n,): values within 1 % share one."""
+    order = np.argsort(values, kind="stable")
+    steps = np.diff(np.log(values[order])) > _SAME_PLACE
+    numbers = np.empty(len(values), dtype=np.intp)
+    numbers[order] = np.concatenate([[0], np.cumsum(steps)])
+    return numbers

@@ -94,7 +94,9 @@ def pose(law: Law, points: Points, loss: Loss, flops_per: float | None) -> Probl
     y, w = np.log(points.loss), points.weights
     centre, log_scale = np.average(logs, axis=1, weights=w), float(np.average(y, weights=w))
     frame = Frame(centre=centre, log_scale=log_scale)
-    return Problem(law=law, x=logs - centre[:, None], y=y - log_scale, w=w, precision=np.ones(points.n), frame=frame, loss=loss)
+    return Problem(
+        law=law, x=logs - centre[:, None], y=y - log_scale, w=w, precision=np.ones(points.n), frame=frame, loss=loss
+    )
 
 
 def _column(law: Law, axis: str, points: Points, flops_per: float | None) -> FloatArray:
@@ -157,9 +159,7 @@ def _descend(
     *easier, loss = problem.loss.stages()
     for stage in easier:
         theta = minimise(problem.law, theta, problem.x, y, w, loss=stage, tolerance=1e-6, max_iterations=60).theta
-    return minimise(
-        problem.law, theta, problem.x, y, w, loss=loss, tolerance=tolerance, max_iterations=max_iterations
-    )
+    return minimise(problem.law, theta, problem.x, y, w, loss=loss, tolerance=tolerance, max_iterations=max_iterations)
 
 
 def _polish(problem: Problem, starts: FloatArray, y: FloatArray, w: FloatArray) -> Solution:
@@ -168,9 +168,7 @@ def _polish(problem: Problem, starts: FloatArray, y: FloatArray, w: FloatArray) 
     The wide zone has fewer local optima, so more starts come through it, but all to the same side of a ridge; where a
     law fits badly the true optimum has been on the other.
     """
-    wide = minimise(
-        problem.law, starts, problem.x, y, w, loss=problem.loss.wider(), tolerance=1e-4, max_iterations=40
-    )
+    wide = minimise(problem.law, starts, problem.x, y, w, loss=problem.loss.wider(), tolerance=1e-4, max_iterations=40)
     eased = _descend(problem, wide.theta, y, w)
     straight = _descend(problem, starts, y, w)
     first = eased.objective <= straight.objective

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from scaling.criteria import Criteria
 from scaling.errors import FitInputError
 from scaling.laws import get_law
 from scaling.points import AXES, FloatArray
@@ -121,6 +122,7 @@ class FitResult:
         provenance: where the points came from.
         resampling: how the draws were made, in words.
         observed: (least, greatest) of every axis that the points have, compute included where it is known.
+        criteria: AICc and BIC.
         intervals: kind of the intervals, see ``scaling.intervals``.
         draws: natural parameters of every resample, shape (bootstrap, p).
         luck: log of a new run's loss over the curve's in every resample, shape (bootstrap,).
@@ -146,6 +148,7 @@ class FitResult:
     provenance: Provenance
     resampling: str
     observed: dict[str, tuple[float, float]]
+    criteria: Criteria
     intervals: str
     draws: FloatArray = field(repr=False, compare=False)
     luck: FloatArray = field(repr=False, compare=False)
@@ -324,6 +327,10 @@ def _prediction(row: Mapping[str, Any]) -> Prediction:
     )
 
 
+def _criteria(row: Mapping[str, Any]) -> Criteria:
+    return Criteria(aicc=_number(row["aicc"]), bic=_number(row["bic"]), likelihood=row["likelihood"])
+
+
 def _parse(document: Mapping[str, Any]) -> FitResult:
     provenance = dict(document["provenance"])
     provenance["sources"] = tuple(provenance["sources"])
@@ -345,6 +352,7 @@ def _parse(document: Mapping[str, Any]) -> FitResult:
         provenance=Provenance(**provenance),
         resampling=document["resampling"],
         observed={axis: _pair(pair) for axis, pair in document["observed"].items()},
+        criteria=_criteria(document["criteria"]),
         intervals=document["intervals"],
         draws=np.array(document["draws"], dtype=np.float64).reshape(-1, len(parameters)),
         luck=np.array(document["luck"], dtype=np.float64),

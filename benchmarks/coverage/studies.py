@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from scaling import Points
 
 N0, D0, K = 2e8, 4e9, 6.0  # where terms are given, and FLOPs per parameter and sample
 SPREAD = 0.005  # standard deviation of log loss between runs of one size and amount of data
+RUNS = 20  # new runs a study, all at one place
 NAMES = ("E", "A", "B", "alpha", "beta", "a", "mean", "run")
 
 
@@ -109,48 +110,50 @@ DESIGNS: dict[str, Callable[[Truth], Rows]] = {
 }
 
 
-def normal(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Independent normal noise of the rows and of a new run."""
-    drawn = SPREAD * rng.standard_normal(len(rows.run) + 1)
-    return drawn[:-1], float(drawn[-1])
+def normal(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Independent normal noise of the rows and of new runs."""
+    drawn = SPREAD * rng.standard_normal(len(rows.run) + RUNS)
+    return drawn[:-RUNS], drawn[-RUNS:]
 
 
-def heavy(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+def heavy(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Student's t with 3 degrees of freedom."""
-    drawn = SPREAD / np.sqrt(3.0) * rng.standard_t(3, len(rows.run) + 1)
-    return drawn[:-1], float(drawn[-1])
+    drawn = SPREAD / np.sqrt(3.0) * rng.standard_t(3, len(rows.run) + RUNS)
+    return drawn[:-RUNS], drawn[-RUNS:]
 
 
-def uneven(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+def uneven(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Normal noise that falls with compute to the power 1/6, so by a factor of 3.2 over three decades."""
     flops = rows.params * rows.data
     size = (flops / np.exp(np.log(flops).mean())) ** (-1.0 / 6.0)
-    return SPREAD * size * rng.standard_normal(len(size)), SPREAD * float(size.min()) * float(rng.standard_normal())
+    size = np.append(size, np.full(RUNS, size.min()))
+    drawn = SPREAD * size * rng.standard_normal(len(size))
+    return drawn[:-RUNS], drawn[-RUNS:]
 
 
-def seeds(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+def seeds(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """An offset of every run, and independent noise 0.4 times as large at every checkpoint."""
-    offset = SPREAD * rng.standard_normal(rows.run.max() + 2)
-    own = 0.4 * SPREAD * rng.standard_normal(len(rows.run) + 1)
-    return offset[rows.run] + own[:-1], float(offset[-1] + own[-1])
+    offset = SPREAD * rng.standard_normal(rows.run.max() + 1 + RUNS)
+    own = 0.4 * SPREAD * rng.standard_normal(len(rows.run) + RUNS)
+    return offset[rows.run] + own[:-RUNS], offset[-RUNS:] + own[-RUNS:]
 
 
-def correlated(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+def correlated(rows: Rows, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Noise along a run that keeps 0.8 of itself from one checkpoint to the next."""
-    fresh = SPREAD * rng.standard_normal(len(rows.run) + 1)
-    noise = fresh[:-1].copy()
+    fresh = SPREAD * rng.standard_normal(len(rows.run) + RUNS)
+    noise = fresh[:-RUNS].copy()
     for i in range(1, len(noise)):
         if rows.run[i] == rows.run[i - 1]:
             noise[i] = 0.8 * noise[i - 1] + 0.6 * fresh[i]
-    return noise, float(fresh[-1])
+    return noise, fresh[-RUNS:]
 
 
 NOISES = {"normal": normal, "heavy": heavy, "uneven": uneven, "seeds": seeds, "correlated": correlated}
 
 
-def draw(truth: Truth, rows: Rows, noise: str, seed: int) -> tuple[Points, float]:
-    """Points of one simulated study, and the luck of a new run."""
-    scatter, luck = NOISES[noise](rows, np.random.default_rng([seed, 17]))
+def draw(truth: Truth, rows: Rows, noise: str, seed: Sequence[int]) -> tuple[Points, np.ndarray]:
+    """Points of one simulated study, and the luck of new runs, shape (RUNS,)."""
+    scatter, luck = NOISES[noise](rows, np.random.default_rng(seed))
     points = Points(
         params=rows.params,
         data=rows.data,

@@ -1,6 +1,6 @@
 """The kinds of interval, behind one function.
 
-* ``residual``: percentiles of a bootstrap that keeps the design and draws new noise (:mod:`scaling.noise`). The default.
+* ``residual``: percentiles of a bootstrap that draws new noise on the same design (:mod:`scaling.noise`); default.
 * ``percentile``: percentiles of a bootstrap of clusters (:mod:`scaling.bootstrap`), as in published fits.
 * ``bca``: the same draws, corrected for bias and skewness.
 * ``delta``: normal theory around the optimum; no resamples.
@@ -94,14 +94,10 @@ class Bounds:
         else:
             return Estimate(value=value, stderr=float("nan"), interval=_NONE)
         interval = self.interval(quantity)
-        return Estimate(
-            value=value, stderr=stderr, interval=interval, stderr_log=spread if quantity.log else None
-        )
+        return Estimate(value=value, stderr=stderr, interval=interval, stderr_log=spread if quantity.log else None)
 
 
-def bounds_of(
-    kind: str, problem: Problem, points: Points, optimum: Optimum, draws: FloatArray, level: float
-) -> Bounds:
+def bounds_of(kind: str, problem: Problem, points: Points, optimum: Optimum, draws: FloatArray, level: float) -> Bounds:
     """Intervals of that kind; arguments as in :class:`Bounds`.
 
     Raises:

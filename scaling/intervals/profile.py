@@ -5,12 +5,12 @@ For a value v the sum of squares is minimised under g(theta) = v, and the interv
     (RSS(v) - RSS) / s^2 <= t^2,  s^2 = RSS / (n - p), t the quantile of Student's t with n - p degrees of freedom,
 
 which is the likelihood-ratio interval of normal noise with the small-sample quantile (Bates and Watts 1988, ch. 6). It
-needs a likelihood, so the loss has to be least squares on log loss. Rows of runs are not independent: there the limit is
-multiplied by the ratio of the cluster-robust variance of g to Wald's, and t has clusters - 1 degrees of freedom.
+needs a likelihood, so the loss has to be least squares on log loss. Rows of runs are not independent: there the limit
+is multiplied by the ratio of the cluster-robust variance of g to Wald's, and t has clusters - 1 degrees of freedom.
 
 An end is open, and given as 0 or infinity, where the quantity can go to the limit of its range or 64 standard errors
-away without crossing. The constraint is one more row whose weight makes g(theta) = v to 1e-6, so that the batched solver
-does all values at once. Cost: three batched solves an end, some ten milliseconds a quantity.
+away without crossing. The constraint is one more row whose weight makes g(theta) = v to 1e-6, so that the batched
+solver does all values at once. Cost: three batched solves an end; about 0.2 s a quantity for 240 rows.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from scipy.optimize import least_squares, minimize
 from scaling import FitResult, Points, fit
 from scaling.laws import LAWS, get_law
 from scaling.laws.base import Frame
+from scaling.losses import HUBER
 from scaling.objective import value
 from scaling.problem import pose, solve
-from scaling.losses import HUBER
 from scaling.solver import minimise
 
 TRUTHS = {

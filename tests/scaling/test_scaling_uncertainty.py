@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from scaling import Points, fit
-from scaling.bootstrap import places
 from scaling.correlation import correlate
+from scaling.points import places
 from tests.scaling.known_surface import surface
 
 
