@@ -158,7 +158,8 @@ def _luck(
     residual = problem.y - problem.law.log_loss(optimum.theta[None], problem.x)[0]
     if noise is not None:
         residual = residual - noise.offset
-    luck = rng.choice(residual * problem.precision, size=count) * (np.sqrt(n / (n - p)) if n > p else 1.0)
+    residual = residual * problem.precision * (np.sqrt(n / (n - p)) if n > p else 1.0)
+    luck: FloatArray = residual[rng.integers(0, n, size=count)]
     return luck if noise is None else luck + noise.sigma * rng.standard_t(noise.freedom, size=count)
 
 

@@ -248,9 +248,9 @@ def _lack_of_fit(fit: Examined) -> Iterator[Notice]:
     axes = " and ".join(_NAMES[axis] for axis in fit.problem.law.axes)
     yield Notice(
         code="lack-of-fit",
-        message=f"{found[1]:.0%} of the residual variance is a bend along {axes} that noise would leave with"
-        f" probability {max(found[0], 1e-6):.1g} at most: the law is not quite right, and intervals of parameters and of far"
-        " predictions do not say by how much. Try another law, or a narrower range of runs.",
+        message=f"{found[1]:.0%} of the residual variance is a bend along {axes} that noise leaves with"
+        f" probability {max(found[0], 1e-6):.1g} at most: the law is not quite right, and intervals"
+        " do not say by how much. Try another law, or a narrower range of runs.",
     )
 
 

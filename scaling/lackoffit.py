@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from scaling.distributions import fisher_tail
 from scaling.noise import companion, decorrelate
 from scaling.points import FloatArray, Points
 from scaling.problem import Optimum, Problem
@@ -22,8 +23,6 @@ def bend(problem: Problem, points: Points, optimum: Optimum) -> tuple[float, flo
 
     None where there are too few points.
     """
-    from scipy.stats import f
-
     near = companion(problem, optimum)
     if near.freedom < 1:
         return None
@@ -44,8 +43,8 @@ def bend(problem: Problem, points: Points, optimum: Optimum) -> tuple[float, flo
     explained, total = float(np.sum((basis.T @ residual) ** 2)), float(residual @ residual)
     if total <= 1e-20 * points.n:
         return None
-    probability = f.sf((explained / q) / max((total - explained) / freedom, 1e-300), q, freedom)
-    return float(probability), explained / total
+    probability = fisher_tail((explained / q) / max((total - explained) / freedom, 1e-300), q, freedom)
+    return probability, explained / total
 
 
 def _curved(x: FloatArray) -> FloatArray:

@@ -68,9 +68,9 @@ class Loss:
             "lad": "absolute deviation of log loss, summed",
             "linear": "half squared loss, summed",
         }
-        return kinds[self.name] + (
-            f"; rows below the curve count {self.asymmetry:g}-fold" if self.asymmetry != 1 else ""
-        )
+        side = f"; rows below the curve count {self.asymmetry:g}-fold" if self.asymmetry != 1.0 else ""
+        known = "; rows weighted by their standard errors" if self.precision is not None else ""
+        return kinds[self.name] + side + known
 
     def stages(self) -> tuple[Loss, ...]:
         """The losses to minimise one after the other, each from the optimum of the one before; the last is this one."""

@@ -21,6 +21,7 @@ are then Student's t intervals where the law is linear in its parameters.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -95,15 +96,16 @@ def simulate(problem: Problem, points: Points, optimum: Optimum, count: int, rng
 
 def scales(freedom: int, count: int, rng: np.random.Generator) -> FloatArray:
     """sqrt(nu / chi2_nu), shape (count,): how much larger the true scale may be than the estimated one."""
-    return np.minimum(np.sqrt(freedom / rng.chisquare(freedom, size=count)), _LONGEST_T)
+    drawn: FloatArray = rng.chisquare(freedom, size=count)
+    return np.minimum(np.sqrt(freedom / drawn), _LONGEST_T)
 
 
 def _independent(problem: Problem, near: Companion, count: int, rng: np.random.Generator) -> Noise:
     n, taken = near.jacobian.shape
-    leverage = np.sum(near.jacobian**2, axis=1)
-    pool = near.residual / np.sqrt(np.maximum(1.0 - leverage, 0.05))
+    leverage: FloatArray = np.sum(near.jacobian**2, axis=1)
+    pool: FloatArray = near.residual / np.sqrt(np.maximum(1.0 - leverage, 0.05))
     pool = pool - pool.mean()
-    sigma = float(np.sqrt(near.residual @ near.residual / near.freedom))
+    sigma = float(np.sqrt(np.sum(near.residual**2) / near.freedom))
     pool *= sigma / max(float(np.sqrt(np.mean(pool**2))), 1e-300)
     share, scale = taken / n, scales(near.freedom, count, rng)
     signs = rng.choice(np.array([-1.0, 1.0]), size=(count, n))
@@ -172,7 +174,7 @@ def _likelihood(
         total = np.stack([np.bincount(codes, weights=run * column) for column in design.T], axis=1)
         shrink = _RATIOS[:, None] / (1.0 + _RATIOS[:, None] * load)  # ratio, run
         cross = design.T @ design - np.einsum("rg,gi,gj->rij", shrink, total, total)
-        explained = np.linalg.solve(cross[:, :k, :k], cross[:, :k, k:])[..., 0]
+        explained = cast(FloatArray, np.linalg.solve(cross[:, :k, :k], cross[:, :k, k:]))[..., 0]
         rss = np.maximum(cross[:, k, k] - np.sum(explained * cross[:, :k, k], axis=1), 1e-300)
         determinant = np.log1p(_RATIOS[:, None] * load).sum(axis=1) + np.count_nonzero(~first) * np.log(1.0 - rho * rho)
         restricted = np.linalg.slogdet(cross[:, :k, :k])[1]

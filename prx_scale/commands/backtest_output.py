@@ -68,7 +68,9 @@ def _standing_table(result: Backtest) -> Table:
     )
     for each in result.standings:
         criteria = (f"{each.aicc:.1f}", f"{each.bic:.1f}")
-        table.add_row(each.law, f"{each.weighted_abs:.5f}", *_cells(each.score), f"{each.n_high} / {each.n_low}", *criteria)
+        table.add_row(
+            each.law, f"{each.weighted_abs:.5f}", *_cells(each.score), f"{each.n_high} / {each.n_low}", *criteria
+        )
     return table
 
 

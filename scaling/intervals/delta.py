@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scaling.distributions import student_quantile
 from scaling.intervals.quantity import Quantity
 from scaling.objective import expand, residuals
 from scaling.points import FloatArray, Points
@@ -41,10 +42,8 @@ class Covariance:
 
     def bounds(self, quantity: Quantity, level: float) -> tuple[float, float]:
         """Central t interval on the working scale."""
-        from scipy.stats import t
-
         centre = float(quantity.of(self.theta[None])[0])
-        reach = float(t.ppf(0.5 + 0.5 * level, self.freedom)) * self.stderr(quantity)
+        reach = student_quantile(0.5 + 0.5 * level, self.freedom) * self.stderr(quantity)
         return centre - reach, centre + reach
 
     def draws(self, count: int, rng: np.random.Generator) -> FloatArray:
@@ -74,7 +73,7 @@ def covariance(problem: Problem, points: Points, optimum: Optimum, *, robust: bo
     if robust is None:
         robust = not (loss.quadratic and points.n_clusters == n)
     hessian = expand(law, theta[None], problem.x, problem.y, problem.w, loss).newton[0]
-    bread = np.linalg.pinv(hessian[np.ix_(free, free)], hermitian=True)
+    bread = _inverse(hessian[np.ix_(free, free)])
     if robust:
         rows = jacobian[free] * problem.w * loss.slope(residual)
         scores = np.stack([np.bincount(points.cluster_codes, weights=row) for row in rows])
@@ -82,8 +81,16 @@ def covariance(problem: Problem, points: Points, optimum: Optimum, *, robust: bo
     else:
         design = jacobian[free] * np.sqrt(problem.w)
         scale = float(problem.w @ (residual * residual)) / max(n - p, 1)
-        block = scale * np.linalg.pinv(design @ design.T, hermitian=True)
+        block = scale * _inverse(design @ design.T)
     matrix = np.zeros((len(theta), len(theta)))
     matrix[np.ix_(free, free)] = block
     freedom = n - p if points.n_clusters == n else points.n_clusters - 1
     return Covariance(matrix=matrix, freedom=max(freedom, 1), theta=theta)
+
+
+def _inverse(matrix: FloatArray) -> FloatArray:
+    """Inverse of a symmetric matrix; directions that the points leave free count as known, and are warned of elsewhere."""
+    scale = np.sqrt(np.maximum(np.abs(np.diag(matrix)), 1e-300))
+    values, vectors = np.linalg.eigh(matrix / np.outer(scale, scale))
+    usable = np.abs(values) > 1e-12 * np.abs(values).max()
+    return (vectors[:, usable] / values[usable]) @ vectors[:, usable].T / np.outer(scale, scale)

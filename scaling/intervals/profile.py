@@ -19,10 +19,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scaling.distributions import student_quantile
 from scaling.errors import FitInputError
 from scaling.intervals.delta import Covariance, covariance
 from scaling.intervals.quantity import Quantity
-from scaling.laws.base import Law, Linearised
+from scaling.laws.base import Frame, Law, Linearised
 from scaling.losses import LEAST_SQUARES
 from scaling.points import FloatArray, Points
 from scaling.problem import Optimum, Problem
@@ -61,10 +62,11 @@ class _Constrained(Law):
     def starts(self, x: FloatArray, y: FloatArray, w: FloatArray, count: int) -> FloatArray:
         return self.law.starts(x[:, :-1], y[:-1], w[:-1], count)
 
-    def to_natural(self, theta: FloatArray, frame: object) -> FloatArray:
-        raise NotImplementedError
+    def to_natural(self, theta: FloatArray, frame: Frame) -> FloatArray:
+        return self.law.to_natural(theta, frame)
 
-    to_internal = to_natural
+    def to_internal(self, natural: FloatArray, frame: Frame) -> FloatArray:
+        return self.law.to_internal(natural, frame)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +89,12 @@ class Profile:
 
     def bounds(self, quantity: Quantity, level: float) -> tuple[float, float]:
         """Ends on the working scale; infinite where open."""
-        from scipy.stats import t
-
         centre, stderr = float(quantity.of(self.wald.theta[None])[0]), self.wald.stderr(quantity)
         if not stderr > 0:
             return -np.inf, np.inf
         wider = 1.0 if self.robust is None else self.robust.stderr(quantity) / stderr
         freedom = self.wald.freedom if self.robust is None else self.robust.freedom
-        limit = float(t.ppf(0.5 + 0.5 * level, freedom)) * wider
+        limit = student_quantile(0.5 + 0.5 * level, freedom) * wider
         return self._end(quantity, centre, -limit * stderr, limit), self._end(quantity, centre, limit * stderr, limit)
 
     def _end(self, quantity: Quantity, centre: float, reach: float, limit: float) -> float:
