@@ -38,7 +38,9 @@ IntArray = npt.NDArray[np.intp]
 def part(problem: Problem) -> Problem:
     """About ``PART`` rows of a problem, evenly spread over its rows, which are in order of their values."""
     rows = np.unique(np.linspace(0, len(problem.y) - 1, PART).round().astype(np.intp))
-    return replace(problem, x=problem.x[:, rows], y=problem.y[rows], w=problem.w[rows])
+    return replace(
+        problem, x=problem.x[:, rows], y=problem.y[rows], w=problem.w[rows], precision=problem.precision[rows]
+    )
 
 
 def check_size(rows: int, resamples: int) -> None:
@@ -96,15 +98,12 @@ def resampled(problem: Problem, theta: FloatArray, block: IntArray, counts: Floa
 def _derivatives(problem: Problem, theta: FloatArray, block: IntArray, count: int) -> tuple[FloatArray, FloatArray]:
     """Score of every block, shape (blocks, p), and the Hessian of all rows, shape (p, p)."""
     local = problem.law.linearise(theta[None], problem.x)
+    slope = problem.loss.slope
     residual, jacobian = problem.y - local.value[0], local.jacobian[0]
-    influence = problem.w * _slope(problem, residual)
+    influence = problem.w * slope(residual)
     sums = [np.bincount(block, weights=influence * row, minlength=count) for row in jacobian]
     scores = -np.stack(sums, axis=1).astype(np.float64)
     zone = max(float(np.quantile(np.abs(residual), _ZONE)), 1e-12)
-    curvature = (_slope(problem, residual + zone) - _slope(problem, residual - zone)) / (2.0 * zone)
+    curvature = (slope(residual + zone) - slope(residual - zone)) / (2.0 * zone)
     hessian: FloatArray = (jacobian * (problem.w * curvature)) @ jacobian.T - local.curvature(influence[None])[0]
     return scores, hessian
-
-
-def _slope(problem: Problem, residual: FloatArray) -> FloatArray:
-    return np.clip(residual, -problem.delta, problem.delta)

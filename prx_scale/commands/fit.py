@@ -37,6 +37,14 @@ class Fit(PointOptions):
     split."""
     bootstrap: int | None = None
     """Resamples behind the intervals; 0 leaves them out. Default: the study's, else 1000."""
+    loss: str = "huber"
+    """What to minimise: huber, least-squares or lad on log loss, or linear (squares of the loss itself)."""
+    delta: float = 1e-3
+    """Half the width of Huber's quadratic zone in log loss."""
+    asymmetry: float = 1.0
+    """Factor on rows below the curve; 10 draws it to the lower edge, where well-tuned runs are."""
+    intervals: str = "residual"
+    """residual, percentile, bca, delta or profile; see docs/fitting.md."""
     by: Repeated = ()
     """Column whose every value gets a fit of its own, in one table; several columns: train_set,eval_set."""
     json: str | None = None
@@ -89,6 +97,10 @@ class Fit(PointOptions):
                 bootstrap=resamples,
                 level=self.level_for(loaded),
                 seed=self.seed,
+                loss=self.loss,
+                delta=self.delta,
+                asymmetry=self.asymmetry,
+                intervals=self.intervals,
                 predict=runs,
                 flops_per=provenance.flops_per,
                 provenance=provenance,

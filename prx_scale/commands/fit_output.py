@@ -26,8 +26,10 @@ def print_fit(result: FitResult, notices: tuple[str, ...]) -> None:
         console.print(Text(notice))
     agreement = f"{result.status}, {result.starts_agreeing:.0%} of starts agree"
     console.print(Text(f"objective {result.objective:.10g} ({result.loss_kind}), {agreement}"))
-    console.print(Text(f"intervals: {result.resampling}"))
+    console.print(Text(f"intervals: {result.intervals}; {result.resampling}"))
     console.print(_parameter_table(result))
+    scores = result.criteria
+    console.print(Text(f"AICc {scores.aicc:.2f}, BIC {scores.bic:.2f} ({scores.likelihood})"))
     if result.predictions:
         console.print(_prediction_table(result))
     for warning in result.warnings:

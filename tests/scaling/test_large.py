@@ -7,6 +7,7 @@ import pytest
 
 from scaling import FitInputError, Points, bootstrap, fit, large
 from scaling.laws import get_law
+from scaling.losses import HUBER, LEAST_SQUARES
 from scaling.problem import pose, solve
 
 
@@ -35,7 +36,7 @@ def test_the_optimum_is_that_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("law", ["chinchilla", "kaplan", "power:data"])
 def test_resampled_scores_spread_as_minimised_resamples_do(law: str, monkeypatch: pytest.MonkeyPatch) -> None:
     points = checkpoints(runs=150, rows=12)
-    minimised = fit(points, law=law, bootstrap=300, seed=1)
+    minimised = fit(points, law=law, bootstrap=300, seed=1, intervals="percentile")
     monkeypatch.setattr(large, "MANY_ROWS", 1_000)
     monkeypatch.setattr(large, "PART", 1_800)  # all of them: only the resamples differ
     stepped = fit(points, law=law, bootstrap=300, seed=1)
@@ -46,7 +47,7 @@ def test_resampled_scores_spread_as_minimised_resamples_do(law: str, monkeypatch
 
 def test_blocks_of_runs_spread_as_runs_do(monkeypatch: pytest.MonkeyPatch) -> None:
     points = checkpoints(runs=4_000, rows=1)
-    problem = pose(get_law("chinchilla"), points.canonical(), 1e-3, None)
+    problem = pose(get_law("chinchilla"), points.canonical(), HUBER, None)
     optimum = solve(problem)
     monkeypatch.setattr(large, "MANY_ROWS", 1_000)
     draws = []
@@ -58,7 +59,7 @@ def test_blocks_of_runs_spread_as_runs_do(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_resample_with_every_run_once_is_the_fit_itself() -> None:
-    problem = pose(get_law("chinchilla"), checkpoints(runs=30, rows=20).canonical(), 1e-3, None)
+    problem = pose(get_law("chinchilla"), checkpoints(runs=30, rows=20).canonical(), HUBER, None)
     theta = solve(problem).theta
     block = np.arange(600, dtype=np.intp) % 30
     assert large.resampled(problem, theta, block, np.ones((1, 30)))[0] == pytest.approx(theta, abs=1e-8)
@@ -66,7 +67,7 @@ def test_a_resample_with_every_run_once_is_the_fit_itself() -> None:
 
 def test_least_squares_scores_are_those_of_the_sandwich() -> None:
     points = checkpoints(runs=60, rows=1)
-    problem = pose(get_law("power:data"), points.canonical(), np.inf, None)
+    problem = pose(get_law("power:data"), points.canonical(), LEAST_SQUARES, None)
     theta = solve(problem).theta
     rng = np.random.default_rng(0)
     counts = rng.multinomial(60, np.full(60, 1 / 60), size=20_000).astype(float)
