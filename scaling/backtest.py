@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from scaling.backtest_notes import notices
 from scaling.backtest_records import BINS, MAX_REACH, Backtest, Bin, Cut, Score, Standing
-from scaling.bootstrap import MIN_DISTINCT, places
+from scaling.bootstrap import MIN_DISTINCT
 from scaling.errors import FitInputError
 from scaling.fitting import check_options, fit
 from scaling.laws import get_law
-from scaling.points import FloatArray, Points
+from scaling.points import FloatArray, Points, places
 
 DEFAULT_LAWS = ("chinchilla", "power_floor:flops")
 MIN_ROWS = 5
@@ -105,7 +105,7 @@ def backtest(
         except FitInputError as error:
             raise FitInputError(f"cut at {cut:.4g} FLOPs: {error}") from error
     bins = tuple(each for law in laws for each in _bins(law, [held for cut, held in done if cut.law == law]))
-    standings = sorted((_standing(law, done) for law in laws), key=lambda each: each.weighted_abs)
+    standings = sorted((_standing(law, done, points, flops_per) for law in laws), key=lambda each: each.weighted_abs)
     result = Backtest(
         level=level,
         bootstrap=bootstrap,
@@ -236,7 +236,7 @@ def _bins(law: str, parts: Sequence[_Held]) -> list[Bin]:
     return found
 
 
-def _standing(law: str, done: Sequence[tuple[Cut, _Held]]) -> Standing:
+def _standing(law: str, done: Sequence[tuple[Cut, _Held]], points: Points, flops_per: float | None) -> Standing:
     every = _Held.join([held for cut, held in done if cut.law == law])
     near = every.factor <= MAX_REACH
     every = every.where(near) if near.any() else every
@@ -244,10 +244,13 @@ def _standing(law: str, done: Sequence[tuple[Cut, _Held]]) -> Standing:
     weight = np.log(every.factor)
     # Rows at the largest compute fitted extrapolate by nothing and weigh nothing, unless there are no others.
     weight = weight if weight.sum() > 0 else np.ones_like(weight)
+    whole = fit(points, law=law, bootstrap=0, flops_per=flops_per).criteria
     return Standing(
         law=law,
         weighted_abs=float(np.average(np.abs(every.error), weights=weight)),
         score=every.score(),
         n_high=sum(mean < 0 for mean in signed),
         n_low=sum(mean > 0 for mean in signed),
+        aicc=whole.aicc,
+        bic=whole.bic,
     )

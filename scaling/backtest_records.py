@@ -88,6 +88,8 @@ class Standing:
         score: of the same predictions, unweighted.
         n_high: cuts whose predictions are too high on average, far ones included.
         n_low: cuts whose predictions are too low on average.
+        aicc: Akaike's criterion of the law fitted to all points; a tie-break, not the ranking.
+        bic: Schwarz's criterion of the same fit.
     """
 
     law: str
@@ -95,6 +97,8 @@ class Standing:
     score: Score
     n_high: int
     n_low: int
+    aicc: float
+    bic: float
 
 
 @dataclass(frozen=True, kw_only=True)

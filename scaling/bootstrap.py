@@ -1,8 +1,10 @@
-"""Resampling: which rows count how often in every resample, chosen by what the design can bear.
+"""Resampling: new data sets like the one at hand, each fitted again.
 
-Three schemes, all of whole clusters (runs), because checkpoints of one run are not independent:
+The default keeps the design and draws new noise from the residuals (``residuals``, :mod:`scaling.noise`). Three schemes
+draw whole clusters (runs), because checkpoints of one run are not independent; they are used where that is asked for,
+or where the points cannot tell how far runs differ:
 
-* ``clusters``: clusters are drawn with replacement (Efron). The default.
+* ``clusters``: clusters are drawn with replacement (Efron).
 * ``clusters-within-size``: with few model sizes, drawing runs freely leaves resamples with one or two
   sizes, in which a law of N means nothing. Runs are then drawn within their size, so that every size
   stays. Of m runs m - 1 are drawn and weighted m / (m - 1), without which m = 2 would show half the
@@ -18,20 +20,18 @@ is estimated and given to every new run, and in ``wild`` to every fitted run as 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from scaling.points import FloatArray, Points
+from scaling import large
+from scaling.noise import simulate
+from scaling.points import FloatArray, IntArray, Points, places
 from scaling.problem import Optimum, Problem, resolve
 
 MIN_DISTINCT = 3  # a floor, a coefficient and an exponent need three places on an axis
 _MAX_LOST = 0.05  # share of resamples without three places above which free resampling is given up
-_SAME_SIZE = 0.01  # sizes closer than this (relative) are one place
 _WEBB = np.sqrt([1.5, 1.0, 0.5])
-
-IntArray = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,8 @@ class Draws:
 
     Attributes:
         theta: internal parameters, shape (b, p).
-        scheme: "clusters", "clusters-within-size", "wild" or "none".
+        luck: log of a new run's loss over the curve's in every resample, shape (b,).
+        scheme: "residuals", "clusters", "clusters-within-size", "wild", "scores" or "none".
         noise: spread between runs of one size, where few sizes made it necessary and two runs show it.
         requested: resamples asked for.
         degenerate: resamples left out for having fewer than three places on an axis.
@@ -67,6 +68,7 @@ class Draws:
     """
 
     theta: FloatArray
+    luck: FloatArray
     scheme: str
     noise: RunNoise | None
     requested: int
@@ -74,17 +76,10 @@ class Draws:
     unconverged: int
 
 
-def places(values: FloatArray) -> IntArray:
-    """Number of the distinct place of every value, shape (n,): values within 1 % share one."""
-    order = np.argsort(values, kind="stable")
-    steps = np.diff(np.log(values[order])) > _SAME_SIZE
-    numbers = np.empty(len(values), dtype=np.intp)
-    numbers[order] = np.concatenate([[0], np.cumsum(steps)])
-    return numbers
-
-
-def resample(problem: Problem, points: Points, optimum: Optimum, *, count: int, seed: int) -> Draws:
-    """Fit ``count`` resamples of the clusters.
+def resample(
+    problem: Problem, points: Points, optimum: Optimum, *, count: int, seed: int, scheme: str = "residuals"
+) -> Draws:
+    """Fit ``count`` resamples.
 
     Args:
         problem: the posed fit.
@@ -92,20 +87,32 @@ def resample(problem: Problem, points: Points, optimum: Optimum, *, count: int, 
         optimum: the fit of all rows.
         count: how many; 0 gives no draws.
         seed: seed of the generator.
+        scheme: "residuals" or "clusters"; the latter also where the points do not allow the former.
 
     Returns:
         Draws of the internal parameters.
     """
-    p = len(problem.law.parameters)
-    if count == 0:
-        return Draws(theta=np.empty((0, p)), scheme="none", noise=None, requested=0, degenerate=0, unconverged=0)
     rng = np.random.default_rng(seed)
+    if count == 0:
+        return _finish(problem, optimum, None, np.empty((0, len(problem.y))), np.empty(0), "none")
+    if len(problem.y) > large.MANY_ROWS:
+        many = _resample_many(problem, points, optimum, count, np.random.default_rng(seed))
+        if many is not None:
+            return many
+        large.check_size(len(problem.y), count)
+    noise = simulate(problem, points, optimum, count, rng) if scheme != "clusters" else None
+    if noise is None:
+        return _resample_clusters(problem, points, optimum, count, np.random.default_rng(seed))
+    fitted = problem.law.log_loss(optimum.theta[None], problem.x)[0]
+    w = np.broadcast_to(problem.w, noise.rows.shape)
+    return _finish(problem, optimum, fitted + noise.rows, w, noise.luck, "residuals")
+
+
+def _resample_clusters(
+    problem: Problem, points: Points, optimum: Optimum, count: int, rng: np.random.Generator
+) -> Draws:
     codes, n_clusters = points.cluster_codes, points.n_clusters
-    axes = [
-        places(np.exp(row))
-        for axis, row in zip(problem.law.axes, problem.x, strict=True)
-        if axis in problem.law.exponents
-    ]
+    axes = _axis_places(problem)
     counts = rng.multinomial(n_clusters, np.full(n_clusters, 1.0 / n_clusters), size=count)
     w = counts[:, codes] * problem.w
     usable = np.all([_distinct(w, place) >= MIN_DISTINCT for place in axes], axis=0)
@@ -121,15 +128,75 @@ def resample(problem: Problem, points: Points, optimum: Optimum, *, count: int, 
             scheme = "clusters-within-size"
             w = _within_size(size, count, rng)[:, codes] * problem.w
     w, y = w[usable], y if y.ndim == 1 else y[usable]
-    found = resolve(problem, optimum.theta, y, w)
+    luck = _luck(problem, optimum, noise, len(w), rng)
+    done = _finish(problem, optimum, y, w, luck, scheme)
+    return replace(done, noise=noise, requested=count, degenerate=int(count - usable.sum()))
+
+
+def _finish(
+    problem: Problem, optimum: Optimum, y: FloatArray | None, w: FloatArray, luck: FloatArray, scheme: str
+) -> Draws:
+    if y is None:
+        theta, unconverged = np.empty((0, len(optimum.theta))), 0
+    else:
+        found = resolve(problem, optimum.theta, y, w)
+        theta, unconverged = found.theta, int((~found.converged).sum())
     return Draws(
-        theta=found.theta,
+        theta=theta,
+        luck=luck,
         scheme=scheme,
-        noise=noise,
+        noise=None,
+        requested=len(w),
+        degenerate=0,
+        unconverged=unconverged,
+    )
+
+
+def _resample_many(
+    problem: Problem, points: Points, optimum: Optimum, count: int, rng: np.random.Generator
+) -> Draws | None:
+    """Clusters drawn with replacement, to first order; None where that does not do. See :mod:`scaling.large`."""
+    blocks = large.blocks_of(points.cluster_codes, points.n_clusters, rng)
+    if blocks is None or problem.loss.linear:
+        return None
+    block, n_blocks = blocks
+    counts = rng.multinomial(n_blocks, np.full(n_blocks, 1.0 / n_blocks), size=count).astype(np.float64)
+    usable = np.ones(count, dtype=bool)
+    for place in _axis_places(problem):
+        there = np.zeros((n_blocks, int(place.max()) + 1))
+        there[block, place] = 1.0
+        usable &= np.count_nonzero(counts @ there, axis=1) >= MIN_DISTINCT
+    if usable.mean() < 1.0 - _MAX_LOST:
+        return None
+    theta = large.resampled(problem, optimum.theta, block, counts[usable])
+    return Draws(
+        theta=theta,
+        luck=_luck(problem, optimum, None, len(theta), rng),
+        scheme="scores",
+        noise=None,
         requested=count,
         degenerate=int(count - usable.sum()),
-        unconverged=int((~found.converged).sum()),
+        unconverged=0,
     )
+
+
+def _axis_places(problem: Problem) -> list[IntArray]:
+    """Place of every row on every axis that the law raises to a power, each of shape (n,)."""
+    rows = zip(problem.law.axes, problem.x, strict=True)
+    return [places(np.exp(row)) for axis, row in rows if axis in problem.law.exponents]
+
+
+def _luck(
+    problem: Problem, optimum: Optimum, noise: RunNoise | None, count: int, rng: np.random.Generator
+) -> FloatArray:
+    """A resampled residual, inflated by sqrt(n / (n - p)), and the offset of a run where that was estimated."""
+    n, p = len(problem.y), len(optimum.theta)
+    residual = problem.y - problem.law.log_loss(optimum.theta[None], problem.x)[0]
+    if noise is not None:
+        residual = residual - noise.offset
+    residual = residual * problem.precision * (np.sqrt(n / (n - p)) if n > p else 1.0)
+    luck: FloatArray = residual[rng.integers(0, n, size=count)]
+    return luck if noise is None else luck + noise.sigma * rng.standard_t(noise.freedom, size=count)
 
 
 def _distinct(w: FloatArray, place: IntArray) -> IntArray:

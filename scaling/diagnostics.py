@@ -11,10 +11,14 @@ from functools import cached_property
 
 import numpy as np
 
-from scaling.bootstrap import MIN_DISTINCT, Draws, places
+from scaling.bootstrap import MIN_DISTINCT, Draws
+from scaling.jackknife import leave_one_out
+from scaling.lackoffit import bend
+from scaling.large import MANY_ROWS
+from scaling.losses import LEAST_SQUARES
 from scaling.objective import expand
-from scaling.points import AXES, FloatArray, Points
-from scaling.problem import Optimum, Problem, resolve
+from scaling.points import AXES, FloatArray, Points, places
+from scaling.problem import Optimum, Problem
 from scaling.results import FitResult, Notice, Prediction
 
 _EXPONENT_RANGE = (0.02, 1.5)
@@ -25,6 +29,7 @@ _FAR = 10.0  # times the largest compute seen
 _FEW_CLUSTERS = 10
 _IGNORED_SPREAD = 2.0  # x-fold variation of a quantity that the law leaves out
 _MAX_LEFT_OUT = 400  # leave-one-out fits cost as much as resamples: not for tables of thousands
+LACK_OF_FIT = 0.01  # share of right laws that are called into question
 _NAMES = {**{axis: axis for axis in AXES}, "flops": "compute"}
 
 
@@ -188,7 +193,7 @@ def _exponents(fit: Examined) -> Iterator[Notice]:
 
 def _condition(fit: Examined) -> Iterator[Notice]:
     problem, theta = fit.problem, fit.optimum.theta[None]
-    matrix = expand(problem.law, theta, problem.x, problem.y, problem.w, 1.0).majoriser[0]
+    matrix = expand(problem.law, theta, problem.x, problem.y, problem.w, LEAST_SQUARES).majoriser[0]
     scale = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
     condition = float(np.linalg.cond(matrix / np.outer(scale, scale)))
     if condition > _MAX_CONDITION:
@@ -201,12 +206,10 @@ def _condition(fit: Examined) -> Iterator[Notice]:
 
 def _influence(fit: Examined) -> Iterator[Notice]:
     exponents, clusters = fit.result.compute_optimal, fit.points.n_clusters
-    if not exponents or not fit.draws.requested or not 3 < clusters <= _MAX_LEFT_OUT:
+    if not exponents or not fit.draws.requested or not 3 < clusters <= _MAX_LEFT_OUT or fit.points.n > MANY_ROWS:
         return
     law, codes = fit.problem.law, fit.points.cluster_codes
-    w = fit.problem.w * (codes[None, :] != np.arange(clusters)[:, None])
-    left_out = resolve(fit.problem, fit.optimum.theta, fit.problem.y, w)
-    natural = law.to_natural(left_out.theta, fit.problem.frame)
+    natural = law.to_natural(leave_one_out(fit.problem, fit.points, fit.optimum), fit.problem.frame)
     base = exponents["params_exponent"].value
     moved = law.compute_optimal(natural)["params_exponent"] - base
     worst = int(np.argmax(np.abs(moved)))
@@ -237,6 +240,19 @@ def _trend(fit: Examined) -> Iterator[Notice]:
             message=f"Residuals drift with compute: measured loss is {abs(slope):.2%} {way} per decade than the"
             " law says, so predictions of larger runs lean the other way. Try another law.",
         )
+
+
+def _lack_of_fit(fit: Examined) -> Iterator[Notice]:
+    found = bend(fit.problem, fit.points, fit.optimum)
+    if found is None or found[0] >= LACK_OF_FIT:
+        return
+    axes = " and ".join(_NAMES[axis] for axis in fit.problem.law.axes)
+    yield Notice(
+        code="lack-of-fit",
+        message=f"{found[1]:.0%} of the residual variance is a bend along {axes} that noise leaves with"
+        f" probability {max(found[0], 1e-6):.1g} at most: the law is not quite right, and intervals"
+        " do not say by how much. Try another law, or a narrower range of runs.",
+    )
 
 
 def _convention(fit: Examined) -> Iterator[Notice]:
@@ -349,6 +365,7 @@ _CHECKS: tuple[Callable[[Examined], Iterator[Notice]], ...] = (
     _condition,
     _influence,
     _trend,
+    _lack_of_fit,
     _convention,
     _mixed,
     _resamples,

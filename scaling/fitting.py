@@ -7,21 +7,25 @@ from dataclasses import replace
 
 import numpy as np
 
-from scaling import diagnostics
+from scaling import diagnostics, losses
 from scaling.bootstrap import Draws, resample
+from scaling.criteria import criteria
 from scaling.errors import FitInputError
-from scaling.laws import Law, get_law
-from scaling.points import AXES, FloatArray, Points
-from scaling.problem import Optimum, Problem, pose, solve
-from scaling.results import Estimate, FitResult, Prediction, Provenance, estimate
+from scaling.intervals.kinds import DEFAULT, Bounds, bounds_of, check_kind
+from scaling.intervals.quantity import mean_at, quantities
+from scaling.known_noise import weigh
+from scaling.laws import get_law
+from scaling.points import AXES, Points
+from scaling.problem import Optimum, pose, solve
+from scaling.results import FitResult, Prediction, Provenance
 
 Target = Mapping[str, float] | tuple[float, float]
 
-LOSSES = ("huber", "least-squares")
-
 _SCHEMES = {
     "none": "no resampling",
+    "residuals": "noise drawn anew at the same sizes and data, from residuals freed of what the fit absorbed",
     "clusters": "clusters drawn with replacement",
+    "scores": "scores of clusters drawn with replacement, for very many rows (Kline and Santos 2012)",
     "clusters-within-size": "clusters drawn within their model size, rescaled (Rao and Wu 1988)",
     "wild": "wild cluster bootstrap with six-point weights: sizes and data fixed, residuals resampled",
 }
@@ -34,7 +38,9 @@ def fit(
     level: float = 0.8,
     seed: int = 0,
     loss: str = "huber",
-    delta: float = 1e-3,
+    delta: float = losses.DELTA,
+    asymmetry: float = 1.0,
+    intervals: str = DEFAULT,
     predict: Sequence[Target] = (),
     flops_per: float | None = None,
     provenance: Provenance | None = None,
@@ -47,8 +53,10 @@ def fit(
         bootstrap: resamples of whole clusters; 0 leaves intervals out.
         level: level of all intervals, between 0 and 1.
         seed: seed of the resamples.
-        loss: "huber" on log loss, or "least-squares" on log loss.
-        delta: width of Huber's quadratic zone in log loss.
+        loss: what to minimise: "huber", "least-squares" or "lad" on log loss, or "linear"; see ``scaling.losses``.
+        delta: half the width of Huber's quadratic zone in log loss.
+        asymmetry: factor on rows that the law predicts too high; 1 treats both sides alike.
+        intervals: "residual", "percentile", "bca", "delta" or "profile"; see ``scaling.intervals``.
         predict: runs to predict: (params, data), or what the law needs by name, such as {"flops": 1e22}.
         flops_per: k in C = k N D where the points carry no flops, or only flops (6 for tokens).
         provenance: where the points came from; counts, seed and cluster are filled in.
@@ -57,24 +65,21 @@ def fit(
         The fitted law.
 
     Raises:
-        FitInputError: unknown law or loss, too few points, or values that cannot be fitted.
+        FitInputError: unknown law, loss or kind of interval, too few points, or values that cannot be fitted.
     """
     check_options(bootstrap, level)
-    _check_objective(loss, delta)
+    check_kind(intervals)
     targets = [_target(run) for run in predict]
     chosen, points = get_law(law), points.canonical()
     flops_per = points.flops_per or flops_per
-    problem = pose(chosen, points, np.inf if loss == "least-squares" else delta, flops_per)
+    problem = weigh(pose(chosen, points, losses.make(loss, delta, asymmetry), flops_per), points)
     optimum = solve(problem)
-    draws = resample(problem, points, optimum, count=bootstrap, seed=seed)
-    result = _assemble(problem, points, optimum, draws, level, flops_per)
-    kind = f"huber({delta:g}) on log loss, summed" if loss == "huber" else "half squared log loss, summed"
-    result = replace(
-        result,
-        loss_kind=kind,
-        provenance=_provenance(provenance, points, bootstrap, seed, flops_per),
-    )
-    result = replace(result, predictions=tuple(_prediction(result, run) for run in targets))
+    scheme = "clusters" if intervals in ("percentile", "bca") else "residuals"
+    draws = resample(problem, points, optimum, count=bootstrap, seed=seed, scheme=scheme)
+    bounds = bounds_of(intervals, problem, points, optimum, draws.theta, level)
+    result = _assemble(bounds, draws, flops_per)
+    result = replace(result, provenance=_provenance(provenance, points, bootstrap, seed, flops_per))
+    result = replace(result, predictions=tuple(_prediction(result, bounds, run) for run in targets))
     return replace(result, warnings=diagnostics.examine(problem, points, optimum, draws, result))
 
 
@@ -94,13 +99,6 @@ def check_options(resamples: int, level: float) -> None:
         raise FitInputError(f"level is {level}: an interval's level lies between 0 and 1, for example 0.8")
 
 
-def _check_objective(loss: str, delta: float) -> None:
-    if loss not in LOSSES:
-        raise FitInputError(f"no loss is called '{loss}': valid: {', '.join(LOSSES)}")
-    if not delta > 0:
-        raise FitInputError(f"delta is {delta}: Huber's zone must have a positive width, usually 1e-3")
-
-
 def _target(run: Target) -> dict[str, float]:
     if not isinstance(run, Mapping) and len(run) != 2:
         raise FitInputError(f"cannot predict at {run}: give (params, data), or axes by name")
@@ -113,41 +111,35 @@ def _target(run: Target) -> dict[str, float]:
     return {name: float(number) for name, number in named.items()}
 
 
-def _assemble(
-    problem: Problem,
-    points: Points,
-    optimum: Optimum,
-    draws: Draws,
-    level: float,
-    flops_per: float | None,
-) -> FitResult:
-    law = problem.law
-    natural = law.to_natural(optimum.theta[None], problem.frame)
-    resampled = law.to_natural(draws.theta, problem.frame)
+def _assemble(bounds: Bounds, draws: Draws, flops_per: float | None) -> FitResult:
+    problem, points, optimum, law = bounds.problem, bounds.points, bounds.optimum, bounds.problem.law
     n, p = points.n, len(law.parameters)
     residuals = problem.y - law.log_loss(optimum.theta[None], problem.x)[0]
-    inflation = np.sqrt(n / (n - p)) if n > p else 1.0
     noise = draws.noise
     if noise is not None:
         residuals = residuals - noise.offset
+    estimates = {name: bounds.estimate(quantity) for name, quantity in quantities(problem).items()}
     return FitResult(
         law=law.name,
         formula=law.formula,
         status=_status(optimum),
         n_points=n,
         n_clusters=points.n_clusters,
-        objective=optimum.objective,
-        loss_kind="",
-        level=level,
-        parameters=_parameters(law, natural[0], resampled, level),
-        compute_optimal=_exponents(law, natural, resampled, level),
+        objective=problem.loss.objective(optimum.objective, problem.frame.log_scale),
+        loss_kind=problem.loss.text,
+        level=bounds.level,
+        parameters={name: estimates[name] for name in law.parameters},
+        compute_optimal={name: each for name, each in estimates.items() if name not in law.parameters},
         predictions=(),
         warnings=(),
         provenance=Provenance(),
         resampling=_SCHEMES[draws.scheme],
         observed=_observed(points, flops_per),
-        draws=resampled,
-        residuals=residuals * inflation,
+        criteria=criteria(problem, optimum.theta),
+        intervals=bounds.kind,
+        draws=law.to_natural(draws.theta, problem.frame),
+        luck=draws.luck,
+        residuals=residuals * (np.sqrt(n / (n - p)) if n > p else 1.0),
         run_noise=noise.sigma if noise else 0.0,
         run_freedom=noise.freedom if noise else 0,
         starts_agreeing=optimum.agreeing,
@@ -158,20 +150,6 @@ def _status(optimum: Optimum) -> str:
     if not optimum.converged:
         return "not-converged"
     return "bound-hit" if optimum.at_bound else "converged"
-
-
-def _parameters(law: Law, natural: FloatArray, draws: FloatArray, level: float) -> dict[str, Estimate]:
-    return {
-        name: estimate(natural[i], draws[:, i], level, log=name in law.coefficients)
-        for i, name in enumerate(law.parameters)
-    }
-
-
-def _exponents(law: Law, natural: FloatArray, draws: FloatArray, level: float) -> dict[str, Estimate]:
-    resampled = law.compute_optimal(draws)
-    return {
-        name: estimate(float(value[0]), resampled[name], level) for name, value in law.compute_optimal(natural).items()
-    }
 
 
 def _observed(points: Points, flops_per: float | None) -> dict[str, tuple[float, float]]:
@@ -186,13 +164,15 @@ def _provenance(
     return replace(base, n_used=points.n, bootstrap=resamples, seed=seed, flops_per=flops_per)
 
 
-def _prediction(result: FitResult, run: dict[str, float]) -> Prediction:
+def _prediction(result: FitResult, bounds: Bounds, run: dict[str, float]) -> Prediction:
     low, high = result.predict_interval(**run)
     k, flops = result.provenance.flops_per, run.get("flops")
     if flops is None and k is not None and "params" in run and "data" in run:
         flops = k * run["params"] * run["data"]
+    place = result.log_axes(**run)[0][:, 0]
     return Prediction(
         **{**dict.fromkeys(AXES), **run, "flops": flops},
         loss=float(result.predict(**run)),
         interval=(float(low), float(high)),
+        mean_interval=bounds.interval(mean_at(bounds.problem, place)),
     )

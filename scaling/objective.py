@@ -1,9 +1,4 @@
-"""The robust objective of a fit and its derivatives.
-
-``objective(theta) = sum_i w_i Huber_delta(log L_i - log Lhat_i(theta))``, summed and never averaged: an
-averaged loss shrinks gradients by the number of rows, and optimisers then stop early. delta = 1e-3 is
-the choice of Hoffmann et al. 2022 (arXiv 2203.15556, eq. 3). delta = inf is half the sum of squares.
-"""
+"""The objective of a fit, ``sum_i w_i loss(log L_i - log Lhat_i(theta))``, and its derivatives."""
 
 from __future__ import annotations
 
@@ -11,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaling.laws.base import Law
+from scaling.laws.base import Law, Linearised
+from scaling.losses import Loss
 from scaling.points import FloatArray
 
 
@@ -32,16 +28,7 @@ class Expansion:
     majoriser: FloatArray
 
 
-def huber(residual: FloatArray, delta: float) -> FloatArray:
-    """Huber's function elementwise: r^2/2 within delta, delta (|r| - delta/2) beyond it."""
-    if np.isinf(delta):
-        return 0.5 * residual * residual
-    size = np.abs(residual)
-    inside = np.minimum(size, delta)
-    return inside * (size - 0.5 * inside)
-
-
-def value(law: Law, theta: FloatArray, x: FloatArray, y: FloatArray, w: FloatArray, delta: float) -> FloatArray:
+def value(law: Law, theta: FloatArray, x: FloatArray, y: FloatArray, w: FloatArray, loss: Loss) -> FloatArray:
     """Objective of every parameter vector in a batch.
 
     Args:
@@ -50,28 +37,44 @@ def value(law: Law, theta: FloatArray, x: FloatArray, y: FloatArray, w: FloatArr
         x: centred logarithms of the law's axes, shape (axes, n).
         y: log of the scaled loss, shape (n,) or (batch, n).
         w: row weights, shape (n,) or (batch, n).
-        delta: width of the quadratic zone in log loss.
+        loss: what is summed over rows.
 
     Returns:
         Sums over rows, shape (batch,).
     """
-    return np.sum(w * huber(y - law.log_loss(theta, x), delta), axis=-1)
+    return np.sum(w * loss.of(residuals(y, law.log_loss(theta, x), loss)), axis=-1)
 
 
-def expand(law: Law, theta: FloatArray, x: FloatArray, y: FloatArray, w: FloatArray, delta: float) -> Expansion:
+def residuals(y: FloatArray, predicted: FloatArray, loss: Loss) -> FloatArray:
+    """What is measured over what is predicted: a difference of logs, or of (scaled) losses for a linear loss."""
+    return np.exp(y) - np.exp(predicted) if loss.linear else y - predicted
+
+
+def expand(law: Law, theta: FloatArray, x: FloatArray, y: FloatArray, w: FloatArray, loss: Loss) -> Expansion:
     """Objective, gradient and both Hessians; arguments as in :func:`value`."""
     local = law.linearise(theta, x)
+    if loss.linear:
+        local = _exponential(local)
+        y = np.exp(y)
     residual = y - local.value
-    size = np.abs(residual)
-    influence = w * np.clip(residual, -delta, delta)
-    inside = w * (size <= delta)
-    reweighted = w / np.maximum(size / delta, 1.0)
+    influence = w * loss.slope(residual)
     jacobian = local.jacobian
     transposed = jacobian.transpose(0, 2, 1)
-    newton = (jacobian * inside[:, None, :]) @ transposed - local.curvature(influence)
+    newton = (jacobian * (w * loss.curvature(residual))[:, None, :]) @ transposed - local.curvature(influence)
     return Expansion(
-        value=np.sum(w * huber(residual, delta), axis=-1),
+        value=np.sum(w * loss.of(residual), axis=-1),
         gradient=-np.einsum("bpn,bn->bp", jacobian, influence),
         newton=newton,
-        majoriser=(jacobian * reweighted[:, None, :]) @ transposed,
+        majoriser=(jacobian * (w * loss.reweighting(residual))[:, None, :]) @ transposed,
     )
+
+
+def _exponential(local: Linearised) -> Linearised:
+    """The loss itself around the same parameters: exp of log loss, by the chain rule."""
+    predicted, jacobian = np.exp(local.value), local.jacobian
+
+    def curvature(c: FloatArray) -> FloatArray:
+        scaled = c * predicted
+        return local.curvature(scaled) + (jacobian * scaled[:, None, :]) @ jacobian.transpose(0, 2, 1)
+
+    return Linearised(value=predicted, jacobian=jacobian * predicted[:, None, :], curvature=curvature)

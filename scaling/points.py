@@ -12,7 +12,9 @@ from scaling.errors import FitInputError
 
 FloatArray = npt.NDArray[np.float64]
 LabelArray = npt.NDArray[np.str_]
+IntArray = npt.NDArray[np.intp]
 
+_SAME_PLACE = 0.01  # values closer than this (relative) are one place
 AXES = ("params", "data", "flops", "steps", "unique")
 ONE_AXIS = ("params", "data", "flops", "steps")  # those along which a law of one axis makes sense
 _NUMBERS = (*AXES, "loss", "stderr", "weight")
@@ -154,3 +156,15 @@ def _as_vector(name: str, values: Any) -> FloatArray:
         )
     vector.setflags(write=False)
     return vector
+
+
+def places(values: FloatArray) -> IntArray:
+    """Number of the distinct place of every value, shape (n,): values within 1 % of a place's least one share it."""
+    order = np.argsort(values, kind="stable")
+    logs = np.log(values[order])
+    firsts = [0]
+    while (following := int(np.searchsorted(logs, float(logs[firsts[-1]]) + _SAME_PLACE, side="right"))) < len(logs):
+        firsts.append(following)
+    numbers = np.empty(len(values), dtype=np.intp)
+    numbers[order] = np.repeat(np.arange(len(firsts)), np.diff([*firsts, len(logs)]))
+    return numbers

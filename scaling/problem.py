@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scaling import large
 from scaling.errors import FitInputError
 from scaling.laws.base import Frame, Law
+from scaling.losses import Loss
 from scaling.points import AXES, ONE_AXIS, FloatArray, Points
 from scaling.solver import Solution, minimise
 
@@ -16,7 +18,6 @@ _STARTS = 8
 _MORE_STARTS = 48
 _RESAMPLE_ITERATIONS = 120
 _MAX_RETRIES = 200  # more than that fail only where the points do not determine the law, which is reported
-_WARM_DELTA = 10.0  # starts are first fitted with a Huber zone that much wider, where there are fewer kinks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,17 +28,19 @@ class Problem:
         law: the law.
         x: centred logarithms of its axes, shape (axes, n).
         y: log of the loss over its geometric mean, shape (n,).
-        w: row weights, shape (n,).
+        w: row weights, shape (n,); with known noise they carry the square of ``precision``.
+        precision: typical noise over the noise of the row, shape (n,); ones where it is not known.
         frame: what centring took away.
-        delta: width of the Huber zone in log loss; inf is least squares.
+        loss: what is summed over rows.
     """
 
     law: Law
     x: FloatArray
     y: FloatArray
     w: FloatArray
+    precision: FloatArray
     frame: Frame
-    delta: float
+    loss: Loss
 
     @property
     def tiny(self) -> float:
@@ -64,13 +67,13 @@ class Optimum:
     at_bound: tuple[str, ...]
 
 
-def pose(law: Law, points: Points, delta: float, flops_per: float | None) -> Problem:
+def pose(law: Law, points: Points, loss: Loss, flops_per: float | None) -> Problem:
     """Take logarithms and centre them.
 
     Args:
         law: the law to fit.
         points: the rows.
-        delta: width of the Huber zone.
+        loss: what to minimise.
         flops_per: k in C = k N D, for laws in compute where the points have no flops.
 
     Raises:
@@ -92,7 +95,9 @@ def pose(law: Law, points: Points, delta: float, flops_per: float | None) -> Pro
     y, w = np.log(points.loss), points.weights
     centre, log_scale = np.average(logs, axis=1, weights=w), float(np.average(y, weights=w))
     frame = Frame(centre=centre, log_scale=log_scale)
-    return Problem(law=law, x=logs - centre[:, None], y=y - log_scale, w=w, frame=frame, delta=delta)
+    return Problem(
+        law=law, x=logs - centre[:, None], y=y - log_scale, w=w, precision=np.ones(points.n), frame=frame, loss=loss
+    )
 
 
 def _column(law: Law, axis: str, points: Points, flops_per: float | None) -> FloatArray:
@@ -108,7 +113,19 @@ def _column(law: Law, axis: str, points: Points, flops_per: float | None) -> Flo
 
 
 def solve(problem: Problem) -> Optimum:
-    """Best optimum over the starts of the law; more starts are tried until two agree."""
+    """Best optimum over the starts of the law; more starts are tried until two agree.
+
+    Very many rows are first searched in part: what the starts of the part agree on is then minimised over all rows.
+    """
+    if len(problem.y) <= large.MANY_ROWS:
+        return _solve_rows(problem)
+    first = _solve_rows(large.part(problem))
+    found = _descend(problem, first.theta[None], problem.y, problem.w)
+    settled = first.converged and bool(found.converged[0])
+    return _optimum(problem, found.theta[0], float(found.objective[0]), first.agreeing, settled)
+
+
+def _solve_rows(problem: Problem) -> Optimum:
     optimum = _search(problem, _STARTS)
     return optimum if optimum.converged else _search(problem, _MORE_STARTS)
 
@@ -125,21 +142,37 @@ def resolve(problem: Problem, theta: FloatArray, y: FloatArray, w: FloatArray) -
     Returns:
         One solution per resample, to 1e-10 relative in the objective.
     """
-    law, x, delta = problem.law, problem.x, problem.delta
+    law, x = problem.law, problem.x
     y = np.broadcast_to(y, (len(w), x.shape[1]))
     start = np.repeat(theta[None], len(w), axis=0)
-    found = minimise(law, start, x, y, w, delta=delta, tolerance=1e-10, max_iterations=_RESAMPLE_ITERATIONS)
+    found = _descend(problem, start, y, w, tolerance=1e-10, max_iterations=_RESAMPLE_ITERATIONS)
     retry = np.flatnonzero(~found.converged)[:_MAX_RETRIES]
     if not len(retry):
         return found
     fresh = np.concatenate([law.starts(x, y[i], w[i], 1) for i in retry])
-    again = minimise(law, fresh, x, y[retry], w[retry], delta=_WARM_DELTA * delta, tolerance=1e-4, max_iterations=40)
-    again = minimise(law, again.theta, x, y[retry], w[retry], delta=delta, tolerance=1e-10)
+    again = minimise(law, fresh, x, y[retry], w[retry], loss=problem.loss.wider(), tolerance=1e-4, max_iterations=40)
+    again = _descend(problem, again.theta, y[retry], w[retry], tolerance=1e-10)
     better = again.objective < found.objective[retry]
     found.theta[retry[better]] = again.theta[better]
     found.objective[retry[better]] = again.objective[better]
     found.converged[retry[better]] = again.converged[better]
     return found
+
+
+def _descend(
+    problem: Problem,
+    theta: FloatArray,
+    y: FloatArray,
+    w: FloatArray,
+    *,
+    tolerance: float = 1e-13,
+    max_iterations: int = 200,
+) -> Solution:
+    """Minimise through the stages of the loss."""
+    *easier, loss = problem.loss.stages()
+    for stage in easier:
+        theta = minimise(problem.law, theta, problem.x, y, w, loss=stage, tolerance=1e-6, max_iterations=60).theta
+    return minimise(problem.law, theta, problem.x, y, w, loss=loss, tolerance=tolerance, max_iterations=max_iterations)
 
 
 def _polish(problem: Problem, starts: FloatArray, y: FloatArray, w: FloatArray) -> Solution:
@@ -148,11 +181,9 @@ def _polish(problem: Problem, starts: FloatArray, y: FloatArray, w: FloatArray) 
     The wide zone has fewer local optima, so more starts come through it, but all to the same side of a ridge; where a
     law fits badly the true optimum has been on the other.
     """
-    wide = minimise(
-        problem.law, starts, problem.x, y, w, delta=_WARM_DELTA * problem.delta, tolerance=1e-4, max_iterations=40
-    )
-    eased = minimise(problem.law, wide.theta, problem.x, y, w, delta=problem.delta)
-    straight = minimise(problem.law, starts, problem.x, y, w, delta=problem.delta)
+    wide = minimise(problem.law, starts, problem.x, y, w, loss=problem.loss.wider(), tolerance=1e-4, max_iterations=40)
+    eased = _descend(problem, wide.theta, y, w)
+    straight = _descend(problem, starts, y, w)
     first = eased.objective <= straight.objective
     return Solution(
         theta=np.where(first[:, None], eased.theta, straight.theta),
@@ -167,18 +198,15 @@ def _search(problem: Problem, count: int) -> Optimum:
     best = int(np.argmin(found.objective))
     value = float(found.objective[best])
     agree = found.objective - value <= AGREEMENT * value + problem.tiny
-    theta = found.theta[best]
+    settled = bool(found.converged[best]) or value <= problem.tiny
+    return _optimum(problem, found.theta[best], value, float(agree.mean()), settled and int(agree.sum()) >= 2)
+
+
+def _optimum(problem: Problem, theta: FloatArray, value: float, agreeing: float, converged: bool) -> Optimum:
     low, high = problem.law.bounds
     at_bound = tuple(
         name
         for name, t, lo, hi in zip(problem.law.parameters, theta, low, high, strict=True)
         if t <= lo + 1e-9 or t >= hi - 1e-9
     )
-    settled = bool(found.converged[best]) or value <= problem.tiny
-    return Optimum(
-        theta=theta,
-        objective=value,
-        agreeing=float(agree.mean()),
-        converged=settled and int(agree.sum()) >= 2,
-        at_bound=at_bound,
-    )
+    return Optimum(theta=theta, objective=value, agreeing=agreeing, converged=converged, at_bound=at_bound)

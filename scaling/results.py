@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from scaling.criteria import Criteria
 from scaling.errors import FitInputError
 from scaling.laws import get_law
 from scaling.points import AXES, FloatArray
@@ -22,8 +24,8 @@ class Estimate:
 
     Attributes:
         value: the estimate on all points.
-        stderr: standard deviation over resamples; nan without resamples.
-        interval: percentile interval at the result's level.
+        stderr: standard deviation over resamples, or of normal theory (delta, profile); nan without either.
+        interval: at the result's level, of the result's kind; an open end is 0 or infinite.
         stderr_log: standard deviation of the logarithm, for coefficients whose own one explodes.
     """
 
@@ -45,6 +47,7 @@ class Prediction:
         flops: training FLOPs; None too where the points do not say how much a sample costs.
         steps: optimiser steps.
         unique: distinct samples or tokens among the data.
+        mean_interval: where the curve itself is, in the result's kind of interval.
     """
 
     loss: float
@@ -54,6 +57,7 @@ class Prediction:
     flops: float | None = None
     steps: float | None = None
     unique: float | None = None
+    mean_interval: tuple[float, float] = (float("nan"), float("nan"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +123,10 @@ class FitResult:
         provenance: where the points came from.
         resampling: how the draws were made, in words.
         observed: (least, greatest) of every axis that the points have, compute included where it is known.
+        criteria: AICc and BIC.
+        intervals: kind of the intervals, see ``scaling.intervals``.
         draws: natural parameters of every resample, shape (bootstrap, p).
+        luck: log of a new run's loss over the curve's in every resample, shape (bootstrap,).
         residuals: log L - log Lhat of every row, inflated by sqrt(n / (n - p)), shape (n,); without the
             offset of the row's run where ``run_noise`` stands for it.
         run_noise: standard deviation of log loss between runs of one size, where few sizes would hide it.
@@ -142,7 +149,10 @@ class FitResult:
     provenance: Provenance
     resampling: str
     observed: dict[str, tuple[float, float]]
+    criteria: Criteria
+    intervals: str
     draws: FloatArray = field(repr=False, compare=False)
+    luck: FloatArray = field(repr=False, compare=False)
     residuals: FloatArray = field(repr=False, compare=False)
     run_noise: float = 0.0
     run_freedom: int = 0
@@ -177,7 +187,7 @@ class FitResult:
         Raises:
             FitInputError: the law needs an axis that was not given and does not follow from the others.
         """
-        x, shape = self._axes(params=params, data=data, flops=flops, steps=steps, unique=unique)
+        x, shape = self.log_axes(params=params, data=data, flops=flops, steps=steps, unique=unique)
         return get_law(self.law).predict(self.values[None], x)[0].reshape(shape)
 
     def predict_interval(
@@ -190,7 +200,7 @@ class FitResult:
         steps: npt.ArrayLike | None = None,
         unique: npt.ArrayLike | None = None,
     ) -> tuple[FloatArray, FloatArray]:
-        """Prediction interval of a new run: parameter draws, a resampled, inflated residual and run noise.
+        """Prediction interval of a new run: parameter draws, each with the luck of a run.
 
         Args:
             params: N; this and the other axes as for :meth:`predict`.
@@ -206,17 +216,13 @@ class FitResult:
         Raises:
             FitInputError: the law needs an axis that was not given and does not follow from the others.
         """
-        x, shape = self._axes(params=params, data=data, flops=flops, steps=steps, unique=unique)
+        x, shape = self.log_axes(params=params, data=data, flops=flops, steps=steps, unique=unique)
         if not len(self.draws):
             return np.full(shape, np.nan), np.full(shape, np.nan)
         loss = get_law(self.law).predict(self.draws, x)
-        rng = np.random.default_rng([self.provenance.seed, 1])
         # One draw of luck per resample, shared by all runs asked for: intervals along a curve are then smooth, and
         # the interval of a run does not depend on what else was asked.
-        luck = rng.choice(self.residuals, size=(len(loss), 1))
-        if self.run_freedom:
-            luck = luck + self.run_noise * rng.standard_t(self.run_freedom, size=(len(loss), 1))
-        loss = loss * np.exp(luck)
+        loss = loss * np.exp(self.luck[:, None])
         low, high = np.quantile(loss, interval_bounds(self.level if level is None else level), axis=0)
         return low.reshape(shape), high.reshape(shape)
 
@@ -235,7 +241,7 @@ class FitResult:
         params, data, loss = (part[0].reshape(budgets.shape) for part in best)
         return params, data, loss
 
-    def _axes(self, **given: npt.ArrayLike | None) -> tuple[FloatArray, tuple[int, ...]]:
+    def log_axes(self, **given: npt.ArrayLike | None) -> tuple[FloatArray, tuple[int, ...]]:
         """Log axes of the law, shape (axes, m), and the shape that the answer is to have."""
         names = [name for name, values in given.items() if values is not None]
         arrays = np.broadcast_arrays(*(np.asarray(given[name], dtype=np.float64) for name in names))
@@ -255,7 +261,8 @@ class FitResult:
     def to_json(self) -> dict[str, Any]:
         """The result as JSON types; nan and infinity become null."""
         plain = asdict(self)
-        plain["draws"], plain["residuals"] = self.draws.tolist(), self.residuals.tolist()
+        for name in ("draws", "luck", "residuals"):
+            plain[name] = getattr(self, name).tolist()
         return {"schema": SCHEMA, **finite_json(plain)}
 
     @classmethod
@@ -280,25 +287,14 @@ def interval_bounds(level: float) -> tuple[float, float]:
     return 0.5 - 0.5 * level, 0.5 + 0.5 * level
 
 
-def estimate(value: float, draws: FloatArray, level: float, *, log: bool = False) -> Estimate:
-    """An estimate with percentile interval and standard error from its draws, shape (b,); b may be 0."""
-    if not len(draws):
-        return Estimate(value=float(value), stderr=float("nan"), interval=(float("nan"), float("nan")))
-    low, high = np.quantile(draws, interval_bounds(level))
-    spread = float(np.std(np.log(draws))) if log else None
-    return Estimate(
-        value=float(value), stderr=float(np.std(draws)), interval=(float(low), float(high)), stderr_log=spread
-    )
-
-
 def finite_json(value: Any) -> Any:
     """Nested mappings, lists and tuples as JSON types; numbers that are not finite become None."""
+    if isinstance(value, float):  # first, because nearly all of a document are draws
+        return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {str(key): finite_json(inner) for key, inner in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if isinstance(value, (list, tuple)):
         return [finite_json(inner) for inner in value]  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
     return value
 
 
@@ -324,7 +320,16 @@ def _estimates(table: Mapping[str, Any]) -> dict[str, Estimate]:
 
 def _prediction(row: Mapping[str, Any]) -> Prediction:
     places = {axis: None if row.get(axis) is None else float(row[axis]) for axis in AXES}
-    return Prediction(**places, loss=_number(row["loss"]), interval=_pair(row["interval"]))
+    return Prediction(
+        **places,
+        loss=_number(row["loss"]),
+        interval=_pair(row["interval"]),
+        mean_interval=_pair(row["mean_interval"]),
+    )
+
+
+def _criteria(row: Mapping[str, Any]) -> Criteria:
+    return Criteria(aicc=_number(row["aicc"]), bic=_number(row["bic"]), likelihood=row["likelihood"])
 
 
 def _parse(document: Mapping[str, Any]) -> FitResult:
@@ -348,7 +353,10 @@ def _parse(document: Mapping[str, Any]) -> FitResult:
         provenance=Provenance(**provenance),
         resampling=document["resampling"],
         observed={axis: _pair(pair) for axis, pair in document["observed"].items()},
+        criteria=_criteria(document["criteria"]),
+        intervals=document["intervals"],
         draws=np.array(document["draws"], dtype=np.float64).reshape(-1, len(parameters)),
+        luck=np.array(document["luck"], dtype=np.float64),
         residuals=np.array(document["residuals"], dtype=np.float64),
         run_noise=float(document.get("run_noise", 0.0)),
         run_freedom=int(document.get("run_freedom", 0)),

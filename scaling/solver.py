@@ -1,6 +1,6 @@
-"""Minimising the robust objective for a whole batch of problems at once.
+"""Minimising the objective for a whole batch of problems at once.
 
-Damped Newton: the exact Hessian of the Huber objective plus ``damping`` times the Hessian of iteratively
+Damped Newton: the exact Hessian of the objective plus ``damping`` times the Hessian of iteratively
 reweighted least squares, which is positive definite and makes every rejected step shorter. Steps that do
 not lower the objective are refused, so a solution is never above its start. Problems are independent:
 starts, resamples and leave-one-out fits all go through here.
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scaling.laws.base import Law
+from scaling.losses import Loss
 from scaling.objective import Expansion, expand
 from scaling.points import FloatArray
 
@@ -44,7 +45,7 @@ def minimise(
     y: FloatArray,
     w: FloatArray,
     *,
-    delta: float,
+    loss: Loss,
     tolerance: float = 1e-13,
     max_iterations: int = 200,
 ) -> Solution:
@@ -56,7 +57,7 @@ def minimise(
         x: centred log axes, shape (axes, n).
         y: log of the scaled loss, shape (n,) or (batch, n).
         w: row weights, shape (n,) or (batch, n).
-        delta: width of the Huber zone.
+        loss: what is summed over rows.
         tolerance: promised relative decrease below which a problem is done.
         max_iterations: accepted and refused steps together.
 
@@ -67,7 +68,7 @@ def minimise(
     y, w = np.broadcast_to(y, (batch, n)), np.broadcast_to(w, (batch, n))
     size = max(1, _CHUNK_ELEMENTS // n)
     parts = [
-        _minimise_chunk(law, theta[i : i + size], x, y[i : i + size], w[i : i + size], delta, tolerance, max_iterations)
+        _minimise_chunk(law, theta[i : i + size], x, y[i : i + size], w[i : i + size], loss, tolerance, max_iterations)
         for i in range(0, batch, size)
     ]
     return Solution(
@@ -83,13 +84,13 @@ def _minimise_chunk(
     x: FloatArray,
     y: FloatArray,
     w: FloatArray,
-    delta: float,
+    loss: Loss,
     tolerance: float,
     max_iterations: int,
 ) -> Solution:
     low, high = law.bounds
     theta = np.clip(start, low, high)
-    local = expand(law, theta, x, y, w, delta)
+    local = expand(law, theta, x, y, w, loss)
     objective, converged = local.value.copy(), np.zeros(len(theta), dtype=bool)
     result = theta.copy()
     alive, damping = np.arange(len(theta)), np.full(len(theta), 1.0)
@@ -105,7 +106,7 @@ def _minimise_chunk(
             if not len(alive):
                 break
         trial = np.clip(theta + step, low, high)
-        there = expand(law, trial, x, y, w, delta)
+        there = expand(law, trial, x, y, w, loss)
         better = there.value < local.value
         theta = np.where(better[:, None], trial, theta)
         local = _merge(local, there, better)

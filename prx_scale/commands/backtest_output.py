@@ -63,9 +63,14 @@ def _standing_table(result: Backtest) -> Table:
         f"in {result.level:.0%} interval",
         "width",
         "cuts too high / low",
+        "AICc",
+        "BIC",
     )
     for each in result.standings:
-        table.add_row(each.law, f"{each.weighted_abs:.5f}", *_cells(each.score), f"{each.n_high} / {each.n_low}")
+        criteria = (f"{each.aicc:.1f}", f"{each.bic:.1f}")
+        table.add_row(
+            each.law, f"{each.weighted_abs:.5f}", *_cells(each.score), f"{each.n_high} / {each.n_low}", *criteria
+        )
     return table
 
 

@@ -23,7 +23,7 @@ _AXES = ("params", "data", "flops", "steps", "unique")
 class Fit(PointOptions):
     """Fit a scaling law and predict the next run.
 
-    Reads CSV, Parquet or JSON-lines files, or study directories, finds the true optimum of a robust fit,
+    Reads tables, TensorBoard and W&B logs, or study directories, finds the true optimum of a robust fit,
     and reports parameters, compute-optimal exponents and predictions with intervals, and what to distrust.
 
     Example: prx-scale fit runs.csv --where split=heldout --predict params=1.3B,samples=40M --html fit.html
@@ -37,6 +37,16 @@ class Fit(PointOptions):
     split."""
     bootstrap: int | None = None
     """Resamples behind the intervals; 0 leaves them out. Default: the study's, else 1000."""
+    loss: str = "huber"
+    """What to minimise: huber, least-squares or lad on log loss, or linear (squares of the loss itself)."""
+    delta: float = 1e-3
+    """Half the width of Huber's quadratic zone in log loss."""
+    asymmetry: float = 1.0
+    """Factor on rows below the curve; 10 draws it to the lower edge, where well-tuned runs are."""
+    intervals: str = "residual"
+    """residual, percentile, bca, delta or profile; see docs/fitting.md."""
+    by: Repeated = ()
+    """Column whose every value gets a fit of its own, in one table; several columns: train_set,eval_set."""
     json: str | None = None
     """Write the fit as JSON to this file; - writes it, and nothing else, to standard output."""
     html: Path | None = None
@@ -49,14 +59,18 @@ class Fit(PointOptions):
             InputError: sources, options or points that cannot be used.
         """
         targets = [parse_target(text) for text in self.predict]
+        if self.by:
+            from prx_scale.commands.fit_groups import run_groups
+
+            loaded = self.load(by=[name.strip() for text in self.by for name in text.split(",")])
+            return run_groups(loaded, lambda group: self._fit(group, targets), self.json, self.html)
         loaded = self.load()
         result = self._fit(loaded, targets)
         write_json(result.to_json(), self.json)
         if self.html is not None:
-            from prx_scale.runs import write_atomically
-            from reports.fit_page import render_fit_page
+            from prx_scale.commands.pages import write_fit_page
 
-            write_atomically(self.html, render_fit_page(result, loaded.points))
+            write_fit_page(self.html, result, loaded.points)
         if self.json != "-":
             from prx_scale.commands.fit_output import print_fit
 
@@ -83,6 +97,10 @@ class Fit(PointOptions):
                 bootstrap=resamples,
                 level=self.level_for(loaded),
                 seed=self.seed,
+                loss=self.loss,
+                delta=self.delta,
+                asymmetry=self.asymmetry,
+                intervals=self.intervals,
                 predict=runs,
                 flops_per=provenance.flops_per,
                 provenance=provenance,

@@ -26,8 +26,10 @@ def print_fit(result: FitResult, notices: tuple[str, ...]) -> None:
         console.print(Text(notice))
     agreement = f"{result.status}, {result.starts_agreeing:.0%} of starts agree"
     console.print(Text(f"objective {result.objective:.10g} ({result.loss_kind}), {agreement}"))
-    console.print(Text(f"intervals: {result.resampling}"))
+    console.print(Text(f"intervals: {result.intervals}; {result.resampling}"))
     console.print(_parameter_table(result))
+    scores = result.criteria
+    console.print(Text(f"AICc {scores.aicc:.2f}, BIC {scores.bic:.2f} ({scores.likelihood})"))
     if result.predictions:
         console.print(_prediction_table(result))
     for warning in result.warnings:
@@ -57,14 +59,15 @@ def _parameter_table(result: FitResult) -> Table:
     for heading in ("parameter", "value", "stderr", f"{result.level:.0%} interval"):
         table.add_column(heading, justify="left" if heading == "parameter" else "right")
     for name, estimate in result.parameters.items():
-        table.add_row(name, *_cells(estimate))
+        table.add_row(name, *estimate_cells(estimate))
     for name, symbol in (("params_exponent", "N* ~ C^a"), ("data_exponent", "D* ~ C^b")):
         if name in result.compute_optimal:
-            table.add_row(f"{symbol[-1]} ({symbol})", *_cells(result.compute_optimal[name]))
+            table.add_row(f"{symbol[-1]} ({symbol})", *estimate_cells(result.compute_optimal[name]))
     return table
 
 
-def _cells(estimate: Estimate) -> tuple[str, str, str]:
+def estimate_cells(estimate: Estimate) -> tuple[str, str, str]:
+    """Value, standard error and interval of a parameter for a table."""
     spread = f"{estimate.stderr:.2g}"
     if estimate.stderr_log is not None:
         # The raw error of a coefficient explodes in weakly identified resamples; that of its logarithm does not.

@@ -15,7 +15,8 @@ from scipy.optimize import minimize
 
 from scaling import FitInputError, FitResult, Points, Provenance, fit
 from scaling.laws import LAWS, get_law
-from scaling.objective import expand, huber, value
+from scaling.losses import HUBER, LEAST_SQUARES, Loss
+from scaling.objective import expand, value
 from scaling.problem import pose, solve
 from tests.scaling.known_surface import TRUTH, surface
 
@@ -52,36 +53,40 @@ def test_power_floor_recovers_each_axis(axis):
 
 
 @pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("delta", [1e-3, 1e-2, np.inf])
-def test_gradient_and_hessian_against_finite_differences(law, delta, synthetic):
-    problem = pose(get_law(law), synthetic(noise=0.02), delta, 6.0)
+@pytest.mark.parametrize(
+    "loss",
+    [HUBER, Loss(delta=1e-2), LEAST_SQUARES, Loss(name="linear", delta=np.inf), Loss(delta=1e-2, asymmetry=10.0)],
+    ids=lambda loss: loss.text,
+)
+def test_gradient_and_hessian_against_finite_differences(law, loss, synthetic):
+    problem = pose(get_law(law), synthetic(noise=0.02), loss, 6.0)
     rng = np.random.default_rng(1)
     p = len(problem.law.parameters)
     theta = solve(problem).theta + 0.05 * rng.standard_normal(p)
-    at = expand(problem.law, theta[None], problem.x, problem.y, problem.w, delta)
+    at = expand(problem.law, theta[None], problem.x, problem.y, problem.w, loss)
     step = 1e-6
     for i in range(p):
         shifted = theta + step * np.array([[-1.0], [1.0]]) * np.eye(p)[i]
-        values = value(problem.law, shifted, problem.x, problem.y, problem.w, delta)
+        values = value(problem.law, shifted, problem.x, problem.y, problem.w, loss)
         assert at.gradient[0, i] == pytest.approx((values[1] - values[0]) / (2 * step), rel=2e-4, abs=1e-7)
-        gradients = expand(problem.law, shifted, problem.x, problem.y, problem.w, delta).gradient
+        gradients = expand(problem.law, shifted, problem.x, problem.y, problem.w, loss).gradient
         column = (gradients[1] - gradients[0]) / (2 * step)
         assert at.newton[0, i] == pytest.approx(column, rel=2e-3, abs=2e-4 * np.abs(at.newton).max())
 
 
 def test_huber_is_quadratic_within_delta_and_linear_beyond():
-    assert huber(np.array([0.5, -0.5, 3.0]), 1.0) == pytest.approx([0.125, 0.125, 2.5])
-    assert huber(np.array([3.0]), np.inf) == pytest.approx([4.5])
+    assert Loss(delta=1.0).of(np.array([0.5, -0.5, 3.0])) == pytest.approx([0.125, 0.125, 2.5])
+    assert LEAST_SQUARES.of(np.array([3.0])) == pytest.approx([4.5])
 
 
 def test_no_general_optimiser_finds_a_lower_objective(example):
     points = example("rw_original")
-    problem = pose(get_law("chinchilla"), points, 1e-3, None)
+    problem = pose(get_law("chinchilla"), points, HUBER, None)
     best = solve(problem)
     rng = np.random.default_rng(0)
 
     def objective(theta):
-        return 1e3 * value(problem.law, theta[None], problem.x, problem.y, problem.w, 1e-3)[0]
+        return 1e3 * value(problem.law, theta[None], problem.x, problem.y, problem.w, HUBER)[0]
 
     for _ in range(5):
         start = best.theta + 0.02 * rng.standard_normal(5)

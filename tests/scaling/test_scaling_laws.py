@@ -14,6 +14,7 @@ from scipy.optimize import least_squares, minimize
 from scaling import FitResult, Points, fit
 from scaling.laws import LAWS, get_law
 from scaling.laws.base import Frame
+from scaling.losses import HUBER
 from scaling.objective import value
 from scaling.problem import pose, solve
 from scaling.solver import minimise
@@ -70,7 +71,7 @@ def test_intervals_hold_the_truth(law):
 
 @pytest.mark.parametrize("law", LAWS)
 def test_derivatives_against_finite_differences(law):
-    problem = pose(get_law(law), on_surface(law, noise=0.02, per_axis=4), 1e-3, 6.0)
+    problem = pose(get_law(law), on_surface(law, noise=0.02, per_axis=4), HUBER, 6.0)
     law_, x, rng = problem.law, problem.x, np.random.default_rng(3)
     theta = solve(problem).theta + 0.05 * rng.standard_normal((3, len(problem.law.parameters)))
     at, weights = law_.linearise(theta, x), rng.standard_normal((3, x.shape[1]))
@@ -89,7 +90,7 @@ def test_derivatives_against_finite_differences(law):
 @pytest.mark.parametrize("law", LAWS)
 def test_starts_are_distinct(law, count):
     """Two copies of one start would agree on anything."""
-    problem = pose(get_law(law), on_surface(law, noise=0.02), 1e-3, None)
+    problem = pose(get_law(law), on_surface(law, noise=0.02), HUBER, None)
     starts = problem.law.starts(problem.x, problem.y, problem.w, count)
     assert min(count, 8) <= len(starts) <= count
     assert len(np.unique(starts, axis=0)) == len(starts)
@@ -210,23 +211,23 @@ def test_coupled_becomes_chinchilla_where_terms_simply_add():
 @pytest.mark.parametrize("law", LAWS)
 def test_no_random_start_finds_a_lower_objective(law):
     """On a surface of another law, where a fit has several optima, the true one is found all the same."""
-    problem = pose(get_law(law), on_surface("chinchilla", noise=0.01, seed=1), 1e-3, None)
+    problem = pose(get_law(law), on_surface("chinchilla", noise=0.01, seed=1), HUBER, None)
     low, high = problem.law.bounds
     starts = np.random.default_rng(0).uniform(np.maximum(low, -6.0), np.minimum(high, 2.0), (150, len(low)))
-    found = minimise(problem.law, starts, problem.x, problem.y, problem.w, delta=1e-3)
+    found = minimise(problem.law, starts, problem.x, problem.y, problem.w, loss=HUBER)
     assert solve(problem).objective <= found.objective.min() * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("law", ["tied", "kaplan", "coupled", "overtraining"])
 def test_no_general_optimiser_finds_a_lower_objective(law, example):
-    problem = pose(get_law(law), example("rpj"), 1e-3, None)
+    problem = pose(get_law(law), example("rpj"), HUBER, None)
     best, rng = solve(problem), np.random.default_rng(0)
     assert best.agreeing == 1.0
 
     def objective(theta: np.ndarray) -> float:
         low, high = problem.law.bounds
         inside = np.clip(theta, low, high)[None]
-        return 1e3 * value(problem.law, inside, problem.x, problem.y, problem.w, problem.delta)[0]
+        return 1e3 * value(problem.law, inside, problem.x, problem.y, problem.w, problem.loss)[0]
 
     for _ in range(4):
         start = best.theta + 0.05 * rng.standard_normal(len(best.theta))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from scaling import Points, fit
-from scaling.bootstrap import places
 from scaling.correlation import correlate
+from scaling.points import places
 from tests.scaling.known_surface import surface
 
 
@@ -31,7 +31,7 @@ def codes(result) -> set[str]:
 
 
 def test_many_sizes_resample_clusters():
-    result = fit(checkpoints({size: 2 for size in np.geomspace(1e7, 1e10, 8)}), bootstrap=100)
+    result = fit(checkpoints({size: 2 for size in np.geomspace(1e7, 1e10, 8)}), bootstrap=100, intervals="percentile")
     assert result.n_clusters == 16
     assert result.resampling == "clusters drawn with replacement"
 
@@ -124,7 +124,7 @@ def test_degenerate_resamples_are_counted():
     params = np.concatenate([np.full(12, 1e8), np.full(12, 1e9), np.full(3, 1e10), np.full(3, 1e7)])
     data = 10 ** rng.uniform(9, 12, len(params))
     loss = surface(params, data) * np.exp(0.005 * rng.standard_normal(len(params)))
-    result = fit(Points(params=params, data=data, loss=loss), bootstrap=1000)
+    result = fit(Points(params=params, data=data, loss=loss), bootstrap=1000, intervals="percentile")
     assert "degenerate-resamples" in codes(result)
     assert len(result.draws) < 1000
 
