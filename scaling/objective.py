@@ -2,7 +2,7 @@
 
 ``objective(theta) = sum_i w_i Huber_delta(log L_i - log Lhat_i(theta))``, summed and never averaged: an
 averaged loss shrinks gradients by the number of rows, and optimisers then stop early. delta = 1e-3 is
-the choice of Hoffmann et al. 2022 (arXiv 2203.15556, eq. 3). delta = inf is half the sum of squares.
+the choice of Hoffmann et al. 2022 (arXiv 2203.15556). delta = inf is half the sum of squares.
 """
 
 from __future__ import annotations
