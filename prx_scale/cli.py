@@ -12,6 +12,7 @@ from rich.text import Text
 
 from prx_scale.commands import exits
 from prx_scale.commands.backtest import Backtest
+from prx_scale.commands.compare import Compare
 from prx_scale.commands.correlate import Correlate
 from prx_scale.commands.evaluate import Evaluate
 from prx_scale.commands.fit import Fit
@@ -30,6 +31,7 @@ VERBS: dict[str, type[Any]] = {
     "evaluate": Evaluate,
     "fit": Fit,
     "backtest": Backtest,
+    "compare": Compare,
     "correlate": Correlate,
     "report": Report,
 }
