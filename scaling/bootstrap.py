@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from scaling import large
 from scaling.points import FloatArray, Points
 from scaling.problem import Optimum, Problem, resolve
 
@@ -59,7 +60,7 @@ class Draws:
 
     Attributes:
         theta: internal parameters, shape (b, p).
-        scheme: "clusters", "clusters-within-size", "wild" or "none".
+        scheme: "clusters", "clusters-within-size", "wild", "scores" or "none".
         noise: spread between runs of one size, where few sizes made it necessary and two runs show it.
         requested: resamples asked for.
         degenerate: resamples left out for having fewer than three places on an axis.
@@ -75,11 +76,14 @@ class Draws:
 
 
 def places(values: FloatArray) -> IntArray:
-    """Number of the distinct place of every value, shape (n,): values within 1 % share one."""
+    """Number of the distinct place of every value, shape (n,): values within 1 % of a place's least one share it."""
     order = np.argsort(values, kind="stable")
-    steps = np.diff(np.log(values[order])) > _SAME_SIZE
+    logs = np.log(values[order])
+    firsts = [0]
+    while (following := int(np.searchsorted(logs, float(logs[firsts[-1]]) + _SAME_SIZE, side="right"))) < len(logs):
+        firsts.append(following)
     numbers = np.empty(len(values), dtype=np.intp)
-    numbers[order] = np.concatenate([[0], np.cumsum(steps)])
+    numbers[order] = np.repeat(np.arange(len(firsts)), np.diff([*firsts, len(logs)]))
     return numbers
 
 
@@ -100,12 +104,12 @@ def resample(problem: Problem, points: Points, optimum: Optimum, *, count: int, 
     if count == 0:
         return Draws(theta=np.empty((0, p)), scheme="none", noise=None, requested=0, degenerate=0, unconverged=0)
     rng = np.random.default_rng(seed)
+    if len(problem.y) > large.MANY_ROWS:
+        if (draws := _resample_many(problem, points, optimum, count, np.random.default_rng(seed))) is not None:
+            return draws
+        large.check_size(len(problem.y), count)
     codes, n_clusters = points.cluster_codes, points.n_clusters
-    axes = [
-        places(np.exp(row))
-        for axis, row in zip(problem.law.axes, problem.x, strict=True)
-        if axis in problem.law.exponents
-    ]
+    axes = _axis_places(problem)
     counts = rng.multinomial(n_clusters, np.full(n_clusters, 1.0 / n_clusters), size=count)
     w = counts[:, codes] * problem.w
     usable = np.all([_distinct(w, place) >= MIN_DISTINCT for place in axes], axis=0)
@@ -130,6 +134,38 @@ def resample(problem: Problem, points: Points, optimum: Optimum, *, count: int, 
         degenerate=int(count - usable.sum()),
         unconverged=int((~found.converged).sum()),
     )
+
+
+def _resample_many(
+    problem: Problem, points: Points, optimum: Optimum, count: int, rng: np.random.Generator
+) -> Draws | None:
+    """Clusters drawn with replacement, to first order; None where they are too few. See :mod:`scaling.large`."""
+    blocks = large.blocks_of(points.cluster_codes, points.n_clusters, rng)
+    if blocks is None:
+        return None
+    block, n_blocks = blocks
+    counts = rng.multinomial(n_blocks, np.full(n_blocks, 1.0 / n_blocks), size=count).astype(np.float64)
+    usable = np.ones(count, dtype=bool)
+    for place in _axis_places(problem):
+        there = np.zeros((n_blocks, int(place.max()) + 1))
+        there[block, place] = 1.0
+        usable &= np.count_nonzero(counts @ there, axis=1) >= MIN_DISTINCT
+    if usable.mean() < 1.0 - _MAX_LOST:
+        return None
+    return Draws(
+        theta=large.resampled(problem, optimum.theta, block, counts[usable]),
+        scheme="scores",
+        noise=None,
+        requested=count,
+        degenerate=int(count - usable.sum()),
+        unconverged=0,
+    )
+
+
+def _axis_places(problem: Problem) -> list[IntArray]:
+    """Place of every row on every axis that the law raises to a power, each of shape (n,)."""
+    rows = zip(problem.law.axes, problem.x, strict=True)
+    return [places(np.exp(row)) for axis, row in rows if axis in problem.law.exponents]
 
 
 def _distinct(w: FloatArray, place: IntArray) -> IntArray:

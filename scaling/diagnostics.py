@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from scaling.bootstrap import MIN_DISTINCT, Draws, places
+from scaling.large import MANY_ROWS
 from scaling.objective import expand
 from scaling.points import AXES, FloatArray, Points
 from scaling.problem import Optimum, Problem, resolve
@@ -209,7 +210,7 @@ def _condition(fit: Examined) -> Iterator[Notice]:
 
 def _influence(fit: Examined) -> Iterator[Notice]:
     exponents, clusters = fit.result.compute_optimal, fit.points.n_clusters
-    if not exponents or not fit.draws.requested or not 3 < clusters <= _MAX_LEFT_OUT:
+    if not exponents or not fit.draws.requested or not 3 < clusters <= _MAX_LEFT_OUT or fit.points.n > MANY_ROWS:
         return
     law, codes = fit.problem.law, fit.points.cluster_codes
     w = fit.problem.w * (codes[None, :] != np.arange(clusters)[:, None])

@@ -22,6 +22,7 @@ LOSSES = ("huber", "least-squares")
 _SCHEMES = {
     "none": "no resampling",
     "clusters": "clusters drawn with replacement",
+    "scores": "scores of clusters drawn with replacement, for very many rows (Kline and Santos 2012)",
     "clusters-within-size": "clusters drawn within their model size, rescaled (Rao and Wu 1988)",
     "wild": "wild cluster bootstrap with six-point weights: sizes and data fixed, residuals resampled",
 }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scaling import large
 from scaling.errors import FitInputError
 from scaling.laws.base import Frame, Law
 from scaling.points import AXES, ONE_AXIS, FloatArray, Points
@@ -111,7 +112,19 @@ def _column(law: Law, axis: str, points: Points, flops_per: float | None) -> Flo
 
 
 def solve(problem: Problem) -> Optimum:
-    """Best optimum over the starts of the law; more starts are tried until two agree."""
+    """Best optimum over the starts of the law; more starts are tried until two agree.
+
+    Very many rows are first searched in part: what the starts of the part agree on is then minimised over all rows.
+    """
+    if len(problem.y) <= large.MANY_ROWS:
+        return _solve_rows(problem)
+    first = _solve_rows(large.part(problem))
+    found = minimise(problem.law, first.theta[None], problem.x, problem.y, problem.w, delta=problem.delta)
+    settled = first.converged and bool(found.converged[0])
+    return _optimum(problem, found.theta[0], float(found.objective[0]), first.agreeing, settled)
+
+
+def _solve_rows(problem: Problem) -> Optimum:
     optimum = _search(problem, problem.law.n_starts)
     return optimum if optimum.converged else _search(problem, _MORE * problem.law.n_starts)
 
@@ -170,18 +183,15 @@ def _search(problem: Problem, count: int) -> Optimum:
     best = int(np.argmin(found.objective))
     value = float(found.objective[best])
     agree = found.objective - value <= AGREEMENT * value + problem.tiny
-    theta = found.theta[best]
+    settled = bool(found.converged[best]) or value <= problem.tiny
+    return _optimum(problem, found.theta[best], value, float(agree.mean()), settled and int(agree.sum()) >= 2)
+
+
+def _optimum(problem: Problem, theta: FloatArray, value: float, agreeing: float, converged: bool) -> Optimum:
     low, high = problem.law.limits(problem.x)
     at_bound = tuple(
         name
         for name, t, lo, hi in zip(problem.law.parameters, theta, low, high, strict=True)
         if t <= lo + 1e-9 or t >= hi - 1e-9
     )
-    settled = bool(found.converged[best]) or value <= problem.tiny
-    return Optimum(
-        theta=theta,
-        objective=value,
-        agreeing=float(agree.mean()),
-        converged=settled and int(agree.sum()) >= 2,
-        at_bound=at_bound,
-    )
+    return Optimum(theta=theta, objective=value, agreeing=agreeing, converged=converged, at_bound=at_bound)

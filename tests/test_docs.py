@@ -176,11 +176,16 @@ def test_every_column_of_the_run_record_is_described() -> None:
         assert not missing, f"columns of load(..., '{table}'): {missing}"
 
 
-def test_fitting_page_names_every_law_and_column() -> None:
+def test_fitting_page_names_every_law() -> None:
     page = (ROOT / "docs" / "fitting.md").read_text("utf-8")
-    names = [*LAWS, *sources.SYNONYMS, *(name for names in sources.SYNONYMS.values() for name in names)]
-    missing = [name for name in (*names, *sources.READERS) if f"`{name}`" not in page]
-    assert not missing
+    assert not [name for name in LAWS if f"`{name}`" not in page]
+
+
+def test_inputs_page_names_every_column_and_kind_of_file() -> None:
+    page = (ROOT / "docs" / "inputs.md").read_text("utf-8")
+    synonyms = (name for names in sources.SYNONYMS.values() for name in names)
+    names = (*sources.SYNONYMS, *sources.ALIASES, *synonyms, *sources.READERS)
+    assert not [name for name in names if f"`{name}`" not in page]
 
 
 def test_example_study_resolves() -> None:

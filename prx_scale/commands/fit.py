@@ -23,7 +23,7 @@ _AXES = ("params", "data", "flops", "steps", "unique")
 class Fit(PointOptions):
     """Fit a scaling law and predict the next run.
 
-    Reads CSV, Parquet or JSON-lines files, or study directories, finds the true optimum of a robust fit,
+    Reads tables, TensorBoard and W&B logs, or study directories, finds the true optimum of a robust fit,
     and reports parameters, compute-optimal exponents and predictions with intervals, and what to distrust.
 
     Example: prx-scale fit runs.csv --where split=heldout --predict params=1.3B,samples=40M --html fit.html
@@ -37,6 +37,8 @@ class Fit(PointOptions):
     split."""
     bootstrap: int | None = None
     """Resamples behind the intervals; 0 leaves them out. Default: the study's, else 1000."""
+    by: Repeated = ()
+    """Column whose every value gets a fit of its own, in one table; several columns: train_set,eval_set."""
     json: str | None = None
     """Write the fit as JSON to this file; - writes it, and nothing else, to standard output."""
     html: Path | None = None
@@ -49,14 +51,18 @@ class Fit(PointOptions):
             InputError: sources, options or points that cannot be used.
         """
         targets = [parse_target(text) for text in self.predict]
+        if self.by:
+            from prx_scale.commands.fit_groups import run_groups
+
+            loaded = self.load(by=[name.strip() for text in self.by for name in text.split(",")])
+            return run_groups(loaded, lambda group: self._fit(group, targets), self.json, self.html)
         loaded = self.load()
         result = self._fit(loaded, targets)
         write_json(result.to_json(), self.json)
         if self.html is not None:
-            from prx_scale.runs import write_atomically
-            from reports.fit_page import render_fit_page
+            from prx_scale.commands.pages import write_fit_page
 
-            write_atomically(self.html, render_fit_page(result, loaded.points))
+            write_fit_page(self.html, result, loaded.points)
         if self.json != "-":
             from prx_scale.commands.fit_output import print_fit
 

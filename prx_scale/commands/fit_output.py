@@ -57,14 +57,15 @@ def _parameter_table(result: FitResult) -> Table:
     for heading in ("parameter", "value", "stderr", f"{result.level:.0%} interval"):
         table.add_column(heading, justify="left" if heading == "parameter" else "right")
     for name, estimate in result.parameters.items():
-        table.add_row(name, *_cells(estimate))
+        table.add_row(name, *estimate_cells(estimate))
     for name, symbol in (("params_exponent", "N* ~ C^a"), ("data_exponent", "D* ~ C^b")):
         if name in result.compute_optimal:
-            table.add_row(f"{symbol[-1]} ({symbol})", *_cells(result.compute_optimal[name]))
+            table.add_row(f"{symbol[-1]} ({symbol})", *estimate_cells(result.compute_optimal[name]))
     return table
 
 
-def _cells(estimate: Estimate) -> tuple[str, str, str]:
+def estimate_cells(estimate: Estimate) -> tuple[str, str, str]:
+    """Value, standard error and interval of a parameter for a table."""
     spread = f"{estimate.stderr:.2g}"
     if estimate.stderr_log is not None:
         # The raw error of a coefficient explodes in weakly identified resamples; that of its logarithm does not.

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 WIDTH_OF_NO_TERMINAL = 140
 
-_SUFFIXES = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+SUFFIXES = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+"""Powers of a thousand as people write them, in lower case."""
+
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -39,8 +41,8 @@ def parse_quantity(text: str, where: str) -> float:
     Raises:
         InputError: not a positive number.
     """
-    factor = _SUFFIXES.get(text[-1:].lower(), 1.0)
-    digits = text[:-1] if text[-1:].lower() in _SUFFIXES else text
+    factor = SUFFIXES.get(text[-1:].lower(), 1.0)
+    digits = text[:-1] if text[-1:].lower() in SUFFIXES else text
     try:
         number = float(digits) * factor
     except ValueError:
