@@ -12,6 +12,7 @@ from rich.text import Text
 
 from prx_scale.commands import exits
 from prx_scale.commands.backtest import Backtest
+from prx_scale.commands.compare import Compare
 from prx_scale.commands.correlate import Correlate
 from prx_scale.commands.curve import Curve
 from prx_scale.commands.downstream import Downstream
@@ -33,6 +34,7 @@ VERBS: dict[str, type[Any]] = {
     "evaluate": Evaluate,
     "fit": Fit,
     "backtest": Backtest,
+    "compare": Compare,
     "correlate": Correlate,
     "downstream": Downstream,
     "curve": Curve,

@@ -113,19 +113,22 @@ def _curves(result: FitResult, rows: pl.DataFrame, axis: Axis) -> pl.DataFrame:
         return _curve(
             result, rows, axis, "", None if rows["params"].null_count() else float(rows["params"].to_numpy().mean())
         )
-    sizes = rows.group_by("group").agg(pl.col("params").median()).sort("params")
+    sizes = rows.group_by("group").agg(pl.col("params", "unique").median()).sort("params")
     if len(sizes) > MOST_GROUPS and "depth" not in rows.columns:
         sizes = sizes[np.linspace(0, len(sizes) - 1, MOST_GROUPS).round().astype(int).tolist()]
-    parts = [_curve(result, rows, axis, name, params) for name, params in sizes.select("group", "params").iter_rows()]
+    chosen = sizes.select("group", "params", "unique")
+    parts = [_curve(result, rows, axis, name, params, unique) for name, params, unique in chosen.iter_rows()]
     return pl.concat(parts)
 
 
-def _curve(result: FitResult, rows: pl.DataFrame, axis: Axis, group: str, params: float | None) -> pl.DataFrame:
-    """One fitted curve over the range of x that all points span."""
+def _curve(
+    result: FitResult, rows: pl.DataFrame, axis: Axis, group: str, params: float | None, unique: float | None = None
+) -> pl.DataFrame:
+    """One fitted curve over the range of x that all points span, with as many distinct data as the group's median."""
     known: FloatArray = rows["x"].to_numpy()
     grid: FloatArray = np.geomspace(float(known.min()), float(known.max()), CURVE_POINTS, dtype=np.float64)
     size = {} if params is None or axis == "params" else {"params": params}
-    where: dict[str, Any] = {**size, axis: grid}
+    where: dict[str, Any] = {**size, axis: grid, **({} if unique is None else {"unique": unique})}
     low, high = result.predict_interval(**where)
     columns = {"x": grid, "loss": result.predict(**where), "low": low, "high": high}
     frame = pl.DataFrame(columns).with_columns(pl.col("low", "high").fill_nan(None), group=pl.lit(group))

@@ -1,6 +1,6 @@
 """How to split compute between parameters and data under L = E + A N^-alpha + B D^-beta and C = k N D.
 
-Closed form of Hoffmann et al. 2022 (arXiv 2203.15556), eq. 4:
+Closed form of Hoffmann et al. 2022 (arXiv 2203.15556):
 ``a = beta / (alpha + beta)``, ``b = 1 - a``, ``G = (alpha A / (beta B))^(1 / (alpha + beta))``,
 ``N* = G (C/k)^a``, ``D* = (C/k)^b / G``.
 """

@@ -123,7 +123,7 @@ def _resample_clusters(
         noise = _run_noise(problem, optimum, points, codes, size)
         if size is None or int(np.bincount(size).min()) < 2:
             scheme = "wild"
-            y, w = _wild(problem, optimum, noise, codes, n_clusters, count, rng)
+            y, w = wild_residuals(problem, optimum, noise, codes, n_clusters, count, rng)
         else:
             scheme = "clusters-within-size"
             w = _within_size(size, count, rng)[:, codes] * problem.w
@@ -242,7 +242,7 @@ def _run_noise(
     return RunNoise(sigma=float(np.sqrt(offset @ offset / freedom)), freedom=freedom, offset=offset[codes])
 
 
-def _wild(
+def wild_residuals(
     problem: Problem,
     optimum: Optimum,
     noise: RunNoise | None,
@@ -251,6 +251,20 @@ def _wild(
     resamples: int,
     rng: np.random.Generator,
 ) -> tuple[FloatArray, FloatArray]:
+    """Losses with the residuals of every cluster multiplied by one random weight; see the module.
+
+    Args:
+        problem: the posed fit.
+        optimum: its optimum.
+        noise: spread between runs of one size; None where it is not to be added.
+        codes: cluster number of every row, shape (n,).
+        n_clusters: number of clusters.
+        resamples: how many.
+        rng: generator.
+
+    Returns:
+        Log scaled losses and row weights, each of shape (resamples, n).
+    """
     n, p = len(problem.y), len(optimum.theta)
     fitted = problem.law.log_loss(optimum.theta[None], problem.x)[0]
     freedom = (n - 1) / max(n - p, 1) * n_clusters / max(n_clusters - 1, 1)

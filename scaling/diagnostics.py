@@ -194,6 +194,14 @@ def _exponents(fit: Examined) -> Iterator[Notice]:
 def _condition(fit: Examined) -> Iterator[Notice]:
     problem, theta = fit.problem, fit.optimum.theta[None]
     matrix = expand(problem.law, theta, problem.x, problem.y, problem.w, LEAST_SQUARES).majoriser[0]
+    used = np.diag(matrix) > 0.0
+    for name in np.array(problem.law.parameters)[~used]:
+        yield Notice(
+            code="unused-parameter",
+            message=f"No point depends on {name}: the value given for it is where the search began. Add points that"
+            " do, or fit a law without it.",
+        )
+    matrix = matrix[np.ix_(used, used)]
     scale = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
     condition = float(np.linalg.cond(matrix / np.outer(scale, scale)))
     if condition > _MAX_CONDITION:

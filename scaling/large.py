@@ -81,7 +81,7 @@ def resampled(problem: Problem, theta: FloatArray, block: IntArray, counts: Floa
     Raises:
         FitInputError: the Hessian is singular: the rows do not determine the law.
     """
-    low, high = problem.law.bounds
+    low, high = problem.law.limits(problem.x)
     free = (theta > low) & (theta < high)  # a parameter at its limit stays there
     scores, hessian = _derivatives(problem, theta, block, counts.shape[1])
     scale = np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-300))

@@ -135,11 +135,15 @@ class Points:
         picked = {name: values[index] for name, values in self._given().items()}
         return replace(self, **picked)
 
-    def canonical(self) -> Points:
-        """The same rows in an order that depends on their values only, so that row order cannot matter."""
+    def order(self) -> npt.NDArray[np.intp]:
+        """Row numbers in an order that depends on the values of the rows only, so that row order cannot matter."""
         keys = ("cluster", "weight", "stderr", "unique", "steps", "flops", "loss", "data", "params")
         given = self._given()
-        return self.take(np.lexsort([given[name] for name in keys if name in given]))
+        return np.lexsort([given[name] for name in keys if name in given])
+
+    def canonical(self) -> Points:
+        """The same rows in that order."""
+        return self.take(self.order())
 
 
 def _as_vector(name: str, values: Any) -> FloatArray:

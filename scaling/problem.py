@@ -14,8 +14,7 @@ from scaling.points import AXES, ONE_AXIS, FloatArray, Points
 from scaling.solver import Solution, minimise
 
 AGREEMENT = 1e-9  # relative difference of objectives below which two starts found the same optimum
-_STARTS = 8
-_MORE_STARTS = 48
+_MORE = 6  # times as many starts where none of the first agree
 _RESAMPLE_ITERATIONS = 120
 _MAX_RETRIES = 200  # more than that fail only where the points do not determine the law, which is reported
 
@@ -94,10 +93,12 @@ def pose(law: Law, points: Points, loss: Loss, flops_per: float | None) -> Probl
             )
     y, w = np.log(points.loss), points.weights
     centre, log_scale = np.average(logs, axis=1, weights=w), float(np.average(y, weights=w))
+    if "unique" in law.axes:  # in the unit of data, and laws take their ratio
+        centre[law.axes.index("unique")] = centre[law.axes.index("data")]
     frame = Frame(centre=centre, log_scale=log_scale)
-    return Problem(
-        law=law, x=logs - centre[:, None], y=y - log_scale, w=w, precision=np.ones(points.n), frame=frame, loss=loss
-    )
+    x = logs - centre[:, None]
+    law.check(x)
+    return Problem(law=law, x=x, y=y - log_scale, w=w, precision=np.ones(points.n), frame=frame, loss=loss)
 
 
 def _column(law: Law, axis: str, points: Points, flops_per: float | None) -> FloatArray:
@@ -126,8 +127,8 @@ def solve(problem: Problem) -> Optimum:
 
 
 def _solve_rows(problem: Problem) -> Optimum:
-    optimum = _search(problem, _STARTS)
-    return optimum if optimum.converged else _search(problem, _MORE_STARTS)
+    optimum = _search(problem, problem.law.n_starts)
+    return optimum if optimum.converged else _search(problem, _MORE * problem.law.n_starts)
 
 
 def resolve(problem: Problem, theta: FloatArray, y: FloatArray, w: FloatArray) -> Solution:
@@ -203,7 +204,7 @@ def _search(problem: Problem, count: int) -> Optimum:
 
 
 def _optimum(problem: Problem, theta: FloatArray, value: float, agreeing: float, converged: bool) -> Optimum:
-    low, high = problem.law.bounds
+    low, high = problem.law.limits(problem.x)
     at_bound = tuple(
         name
         for name, t, lo, hi in zip(problem.law.parameters, theta, low, high, strict=True)

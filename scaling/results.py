@@ -287,6 +287,17 @@ def interval_bounds(level: float) -> tuple[float, float]:
     return 0.5 - 0.5 * level, 0.5 + 0.5 * level
 
 
+def estimate(value: float, draws: FloatArray, level: float, *, log: bool = False) -> Estimate:
+    """An estimate with percentile interval and standard error from its draws, shape (b,); b may be 0."""
+    if not len(draws):
+        return Estimate(value=float(value), stderr=float("nan"), interval=(float("nan"), float("nan")))
+    low, high = np.quantile(draws, interval_bounds(level))
+    spread = float(np.std(np.log(draws))) if log else None
+    return Estimate(
+        value=float(value), stderr=float(np.std(draws)), interval=(float(low), float(high)), stderr_log=spread
+    )
+
+
 def finite_json(value: Any) -> Any:
     """Nested mappings, lists and tuples as JSON types; numbers that are not finite become None."""
     if isinstance(value, float):  # first, because nearly all of a document are draws

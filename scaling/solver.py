@@ -88,7 +88,7 @@ def _minimise_chunk(
     tolerance: float,
     max_iterations: int,
 ) -> Solution:
-    low, high = law.bounds
+    low, high = law.limits(x)
     theta = np.clip(start, low, high)
     local = expand(law, theta, x, y, w, loss)
     objective, converged = local.value.copy(), np.zeros(len(theta), dtype=bool)

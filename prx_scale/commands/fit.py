@@ -30,8 +30,8 @@ class Fit(PointOptions):
     """
 
     law: str | None = None
-    """chinchilla, tied, coupled, kaplan, overtraining, or power_floor:X or power:X along one axis X of params, data,
-    flops and steps. Default: the study's, else chinchilla."""
+    """chinchilla, tied, coupled, kaplan, overtraining, data_constrained, or power_floor:X, power:X or broken:X along
+    one axis X of params, data, flops and steps. Default: the study's, else chinchilla."""
     predict: Repeated = ()
     """Run to predict: params=1.3B,samples=40M (or tokens=, data=), steps=, unique=; flops=5e22 alone takes the optimal
     split."""

@@ -11,6 +11,7 @@ from reports.charts import fit as charts
 from reports.fit_frames import FitFrames, axis_title, fit_frames, frontier_frame
 from reports.page import Block, Bullets, Cell, Code, Column, Details, Figure, Prose, Section, Table, text_cell
 from reports.study_data import StudyData
+from scaling.laws import get_law
 from scaling.results import Estimate, FitResult
 
 STATUS = {
@@ -111,6 +112,8 @@ def _curves_figure(result: FitResult, frames: FitFrames, source: str) -> Figure:
         "flops": "Loss against compute",
         "steps": "Loss against steps",
     }[frames.axis]
+    if "unique" in get_law(result.law).axes:
+        what += f", at the median of distinct {unit} of the size's points"
     band = f" Bands: {units.percent(result.level, 0)} prediction interval for a new run."
     return Figure(
         key="fit-curves",

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from scaling import losses
 from scaling.downstream.fitting import (
     MetricFit,
     PosedRows,
@@ -27,12 +28,11 @@ from scaling.downstream.joint import Luck, draw_chain, draw_luck, labels_of
 from scaling.downstream.rows import Metric, MetricRows
 from scaling.errors import FitInputError
 from scaling.fitting import check_options, fit
+from scaling.known_noise import weigh
 from scaling.laws import get_law
 from scaling.points import FloatArray, Points
 from scaling.problem import pose as pose_law
 from scaling.results import FitResult, Notice, Provenance, estimate, finite_json
-
-_OBJECTIVES = ("huber", "least-squares")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ def chain(
         bootstrap: resamples of the chain.
         level: level of the intervals.
         seed: seed of the resamples.
-        loss: objective of the first step, "huber" or "least-squares" on log loss.
+        loss: objective of the first step, see ``scaling.losses``.
         delta: width of Huber's zone.
         flops_per: k in C = k N D where the points carry no flops.
         provenance: where the points came from.
@@ -164,8 +164,6 @@ def chain(
         FitInputError: either step cannot be fitted, or a target lacks what the law needs.
     """
     check_options(bootstrap, level)
-    if loss not in _OBJECTIVES:
-        raise FitInputError(f"the chain cannot resample the loss '{loss}': valid: {', '.join(_OBJECTIVES)}")
     points, rows = points.canonical(), rows.canonical()
     first = fit(
         points,
@@ -178,7 +176,8 @@ def chain(
         flops_per=flops_per,
         provenance=provenance,
     )
-    problem = pose_law(get_law(law), points, np.inf if loss == "least-squares" else delta, first.provenance.flops_per)
+    objective = losses.make(loss, delta, 1.0)
+    problem = weigh(pose_law(get_law(law), points, objective, first.provenance.flops_per), points)
     second = pose(rows, metric, form, variable="loss", weighting=weighting)
     direct = _pose_direct(rows, metric, form, weighting)
     labels = labels_of(points)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaling.bootstrap import MIN_DISTINCT, places
+from scaling.bootstrap import MIN_DISTINCT
 from scaling.downstream.fitting import MetricFit, PosedRows, draw_clusters
 from scaling.downstream.rows import MetricRows
-from scaling.points import FloatArray, LabelArray, Points
+from scaling.points import FloatArray, LabelArray, Points, places
 from scaling.problem import Problem, resolve
 from scaling.results import FitResult
 

@@ -6,15 +6,27 @@ import difflib
 
 from scaling.errors import FitInputError
 from scaling.laws.base import Law
+from scaling.laws.broken import BROKEN
 from scaling.laws.chinchilla import CHINCHILLA
 from scaling.laws.coupled import COUPLED
+from scaling.laws.data_constrained import DATA_CONSTRAINED
 from scaling.laws.kaplan import KAPLAN
 from scaling.laws.overtraining import OVERTRAINING
 from scaling.laws.power import POWER
 from scaling.laws.power_floor import POWER_FLOOR
 from scaling.laws.tied import TIED
 
-_ALL: tuple[Law, ...] = (CHINCHILLA, TIED, COUPLED, KAPLAN, OVERTRAINING, *POWER_FLOOR, *POWER)
+_ALL: tuple[Law, ...] = (
+    CHINCHILLA,
+    TIED,
+    COUPLED,
+    KAPLAN,
+    OVERTRAINING,
+    DATA_CONSTRAINED,
+    *POWER_FLOOR,
+    *POWER,
+    *BROKEN,
+)
 LAWS: dict[str, Law] = {law.name: law for law in _ALL}
 
 __all__ = ["LAWS", "Law", "get_law"]

@@ -56,6 +56,7 @@ class Law(ABC):
         coefficients: those of them whose standard error is given for the logarithm.
         axes: the quantities it needs, of ``scaling.points.AXES``.
         floor: name of the irreducible loss, None where the law has none.
+        n_starts: how many starts a fit begins with; more for laws whose objective has many local minima.
         exponents: exponent parameter of each axis along which points have to differ; axes that a law needs and
             that may be constant, such as "unique", are not in it.
     """
@@ -68,11 +69,24 @@ class Law(ABC):
     axes: tuple[str, ...]
     floor: str | None
     exponents: Mapping[str, str]
+    n_starts: int = 8
 
     @property
     @abstractmethod
     def bounds(self) -> tuple[FloatArray, FloatArray]:
         """Lower and upper limits of theta, each of shape (p,)."""
+
+    def limits(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Limits of theta for points at x (axes, n): ``bounds``, where the points do not narrow them."""
+        return self.bounds
+
+    def check(self, x: FloatArray) -> None:
+        """Refuse points at x (axes, n) that cannot determine the law, where that can be known before a fit.
+
+        Raises:
+            FitInputError: they cannot; the message says what is missing.
+        """
+        return
 
     @abstractmethod
     def log_loss(self, theta: FloatArray, x: FloatArray) -> FloatArray:

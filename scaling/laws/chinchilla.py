@@ -2,7 +2,7 @@
 
 Units: N trainable parameters, D samples or tokens seen, L and E in the units of the loss, A in loss times
 params^alpha, B in loss times data^beta. All five are positive. Source: Hoffmann et al. 2022
-(arXiv 2203.15556), approach 3, eq. 2; compute-optimal sizes are their eq. 4.
+(arXiv 2203.15556), approach 3, and so are the compute-optimal sizes.
 """
 
 from __future__ import annotations

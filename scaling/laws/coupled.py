@@ -5,8 +5,8 @@ loss^(1/k) times params^p and data^q. All are positive and k is at most 1: k = 1
 smaller k, the more the scarcer of the two decides alone. With data in plenty L = E + A^k N^(-k p). With q = 1 it is
 the law of Kaplan et al. with a floor. k below 0.05 is a plain maximum for any table and is not searched.
 Compute-optimal: N* ~ C^(q / (p + q)), whatever k is.
-Source: the general form that joins Hoffmann et al. 2022 (arXiv 2203.15556), eq. 2, and Kaplan et al. 2020
-(arXiv 2001.08361), eq. 1.5.
+Source: the general form that joins Hoffmann et al. 2022 (arXiv 2203.15556) and Kaplan et al. 2020
+(arXiv 2001.08361).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Units: N trainable parameters, D samples or tokens seen, Nc and Dc as N and D, L in the units of the loss. All four
 are positive. With data in plenty L = (Nc / N)^aN, with parameters in plenty L = (Dc / D)^aD, and aD also sets
 how sharply one turns into the other. Compute-optimal: N* ~ C^(aD / (aN + aD)).
-Source: Kaplan et al. 2020 (arXiv 2001.08361), eq. 1.5.
+Source: Kaplan et al. 2020 (arXiv 2001.08361).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Kaplan(Law):
 
     name = "kaplan"
     formula = "L = [(Nc/N)^(aN/aD) + Dc/D]^aD"
-    source = "Kaplan et al. 2020, arXiv 2001.08361, eq. 1.5"
+    source = "Kaplan et al. 2020, arXiv 2001.08361"
     parameters = ("Nc", "Dc", "aN", "aD")
     coefficients = ("Nc", "Dc")
     axes = ("params", "data")

@@ -5,7 +5,7 @@ units of the loss, u and v in loss times FLOPs^h times M^-h and M^h. All four ar
 law in C with a floor, with the same exponent for every M. For C = k N D it is ``tied`` with alpha = 2h,
 A = u k^-h and B = v k^-h; where C is measured and not exactly k N D, the two differ. The compute-optimal M is
 (v / u)^(1 / (2h)) at every C, so N* ~ C^(1/2) and D* ~ C^(1/2) by assumption.
-Source: Gadre et al. 2024 (arXiv 2403.08540), eq. 4.
+Source: Gadre et al. 2024 (arXiv 2403.08540).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Units: N trainable parameters, D samples or tokens seen, L and E in the units of the loss, A in loss times
 params^alpha, B in loss times data^alpha. All four are positive. For few runs, where two exponents are not
 determined. The compute-optimal split is then N* ~ C^(1/2) and D* ~ C^(1/2) by assumption: these exponents are
-no finding and have no error. Source: the reduced form of Gadre et al. 2024 (arXiv 2403.08540), eq. 3.
+no finding and have no error. Source: the reduced form of Gadre et al. 2024 (arXiv 2403.08540).
 """
 
 from __future__ import annotations

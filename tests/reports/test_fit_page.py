@@ -37,10 +37,11 @@ def test_the_page_has_parameters_charts_and_predictions(
         assert words in html
 
 
-@pytest.mark.parametrize("law", sorted(LAWS))
+@pytest.mark.parametrize("law", sorted(set(LAWS) - {"broken:params"}))  # three sizes show no break
 def test_every_law_has_a_page(law: str, synthetic_fit: tuple[scaling.FitResult, scaling.Points]) -> None:
     _, points = synthetic_fit
-    points = replace(points, steps=points.need("data") / 64)
+    data = points.need("data")
+    points = replace(points, steps=data / 64, unique=np.minimum(data, np.median(data)))
     result = scaling.fit(points, law=law, bootstrap=20)
     expected = ["fit-curves", "fit-residuals"] + (["fit-frontier"] if result.compute_optimal else [])
     assert figure_keys(result, points) == expected

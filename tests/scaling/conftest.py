@@ -63,6 +63,13 @@ def synthetic() -> Callable[..., Points]:
         params, data = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e7, 1e10, 8), np.geomspace(1e8, 1e12, 6)))
         rng = np.random.default_rng(seed)
         loss = surface(params, data) * np.exp(noise * rng.standard_normal(params.size))
-        return Points(params=params, data=data, loss=loss, flops=6 * params * data, steps=data / 2**20)
+        return Points(
+            params=params,
+            data=data,
+            loss=loss,
+            flops=6 * params * data,
+            steps=data / 2**20,
+            unique=np.minimum(data, 1e10),
+        )
 
     return make
