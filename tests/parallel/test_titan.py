@@ -69,8 +69,8 @@ def test_only_the_loss_error_is_taken_for_divergence() -> None:
     assert not titan.is_non_finite_loss(RuntimeError("out of memory"))
 
 
-# The script ends without tearing Python down: gloo's thread may still hold the last collective's tensor, and giving that
-# back to an interpreter that is ending aborts the process.
+# The script ends without tearing Python down: gloo's thread may still hold the last collective's tensor, and giving
+# that back to an interpreter that is ending aborts the process.
 SHARDED = """
 import os, torch, torch.distributed as dist
 from torch.distributed.tensor import Shard, distribute_tensor
