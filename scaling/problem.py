@@ -151,14 +151,24 @@ def _polish(problem: Problem, starts: FloatArray, y: FloatArray, w: FloatArray) 
     wide = minimise(
         problem.law, starts, problem.x, y, w, delta=_WARM_DELTA * problem.delta, tolerance=1e-4, max_iterations=40
     )
-    eased = minimise(problem.law, wide.theta, problem.x, y, w, delta=problem.delta)
-    straight = minimise(problem.law, starts, problem.x, y, w, delta=problem.delta)
+    both = minimise(problem.law, np.concatenate([wide.theta, starts]), problem.x, y, w, delta=problem.delta)
+    eased, straight = _halves(both)
     first = eased.objective <= straight.objective
     return Solution(
         theta=np.where(first[:, None], eased.theta, straight.theta),
         objective=np.where(first, eased.objective, straight.objective),
         converged=np.where(first, eased.converged, straight.converged),
     )
+
+
+def _halves(found: Solution) -> tuple[Solution, Solution]:
+    half = len(found.theta) // 2
+    parts = (slice(None, half), slice(half, None))
+    first, second = (
+        Solution(theta=found.theta[part], objective=found.objective[part], converged=found.converged[part])
+        for part in parts
+    )
+    return first, second
 
 
 def _search(problem: Problem, count: int) -> Optimum:
