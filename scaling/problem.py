@@ -15,6 +15,7 @@ AGREEMENT = 1e-9  # relative difference of objectives below which two starts fou
 _STARTS = 8
 _MORE_STARTS = 48
 _RESAMPLE_ITERATIONS = 120
+_RETRY_STARTS = 8
 _MAX_RETRIES = 200  # more than that fail only where the points do not determine the law, which is reported
 _WARM_DELTA = 10.0  # starts are first fitted with a Huber zone that much wider, where there are fewer kinks
 
@@ -132,13 +133,15 @@ def resolve(problem: Problem, theta: FloatArray, y: FloatArray, w: FloatArray) -
     retry = np.flatnonzero(~found.converged)[:_MAX_RETRIES]
     if not len(retry):
         return found
-    fresh = np.concatenate([law.starts(x, y[i], w[i], 1) for i in retry])
-    again = minimise(law, fresh, x, y[retry], w[retry], delta=_WARM_DELTA * delta, tolerance=1e-4, max_iterations=40)
-    again = minimise(law, again.theta, x, y[retry], w[retry], delta=delta, tolerance=1e-10)
-    better = again.objective < found.objective[retry]
-    found.theta[retry[better]] = again.theta[better]
-    found.objective[retry[better]] = again.objective[better]
-    found.converged[retry[better]] = again.converged[better]
+    starts = [np.concatenate([found.theta[i, None], law.starts(x, y[i], w[i], _RETRY_STARTS)]) for i in retry]
+    of = np.repeat(retry, [len(each) for each in starts])
+    again = _polish(problem, np.concatenate(starts), y[of], w[of])
+    for i in retry:
+        mine = np.flatnonzero(of == i)
+        best = mine[np.argmin(again.objective[mine])]
+        if again.objective[best] < found.objective[i]:
+            found.theta[i], found.objective[i] = again.theta[best], again.objective[best]
+            found.converged[i] = again.converged[best]
     return found
 
 
@@ -151,7 +154,9 @@ def _polish(problem: Problem, starts: FloatArray, y: FloatArray, w: FloatArray) 
     wide = minimise(
         problem.law, starts, problem.x, y, w, delta=_WARM_DELTA * problem.delta, tolerance=1e-4, max_iterations=40
     )
-    both = minimise(problem.law, np.concatenate([wide.theta, starts]), problem.x, y, w, delta=problem.delta)
+    y, w = (np.broadcast_to(each, (len(starts), problem.x.shape[1])) for each in (y, w))
+    ways, y, w = (np.concatenate([a, b]) for a, b in ((wide.theta, starts), (y, y), (w, w)))
+    both = minimise(problem.law, ways, problem.x, y, w, delta=problem.delta)
     eased, straight = _halves(both)
     first = eased.objective <= straight.objective
     return Solution(
