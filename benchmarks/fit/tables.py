@@ -112,7 +112,10 @@ def _setting(rows: Sequence[dict[str, Any]], about: str) -> str:
 def _full(
     times: dict[tuple[str, str], Times | None], reached: dict[str, float], checked: Verified, setting: str
 ) -> str:
-    lines = ["| tool | task | processor time: median (range) | wall time | against prx-scale |", "|---|---|---|---|---|"]
+    lines = [
+        "| tool | task | processor time: median (range) | wall time | against prx-scale |",
+        "|---|---|---|---|---|",
+    ]
     for tool in TOOLS:
         for task in TASKS:
             each, ours = times[tool.name, task], times["prx-scale", task]

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 
 from scaling import Points
 from scaling.laws import get_law
-from scaling.objective import expand
+from scaling.objective import huber
 from scaling.problem import Problem, pose, resolve, solve
 from scaling.solver import minimise
 
@@ -62,8 +62,10 @@ def _lowest(problem: Problem, around: np.ndarray, w: np.ndarray, rng: np.random.
     bounds = list(zip(*problem.law.bounds, strict=True))
 
     def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        at = expand(problem.law, theta[None], problem.x, problem.y, w, problem.delta)
-        return float(at.value[0]), at.gradient[0]
+        local = problem.law.linearise(theta[None], problem.x)
+        residual = problem.y - local.value[0]
+        pull = w * np.clip(residual, -DELTA, DELTA)
+        return float(w @ huber(residual, DELTA)), -local.jacobian[0] @ pull
 
     ends = np.array([minimize(objective, s, jac=True, method="L-BFGS-B", bounds=bounds).x for s in starts])
     polished = minimise(problem.law, ends, problem.x, problem.y, w, delta=problem.delta)
