@@ -71,6 +71,8 @@ def fit(
         gathered = gather(points, columns, cluster)
         points, flops_per = gathered.points, flops_per or gathered.flops_per
         provenance = provenance or _gathered_provenance(gathered)
+    elif columns is not None or cluster is not None:
+        raise FitInputError("columns and cluster say how to read a frame, and Points have theirs: leave them out")
     targets = [_target(run) for run in predict]
     chosen, points = get_law(law), points.canonical()
     flops_per = points.flops_per or flops_per

@@ -89,6 +89,12 @@ def test_bad_tables_are_refused(table: object, options: dict[str, object], words
         points_from(table, **options)  # type: ignore[arg-type]
 
 
+def test_points_are_not_read_a_second_time() -> None:
+    for options in ({"columns": {"loss": "c4"}}, {"cluster": "row"}):
+        with pytest.raises(FitInputError, match="Points have theirs"):
+            fit(points_from(example_frame()), bootstrap=0, **options)  # type: ignore[arg-type]
+
+
 def test_a_result_keeps_its_points_through_json() -> None:
     result = fit(example_frame(), bootstrap=10)
     again = FitResult.from_json(json.loads(json.dumps(result.to_json(), allow_nan=False)))
