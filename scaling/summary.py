@@ -53,10 +53,10 @@ def headline(result: FitResult) -> list[str]:
 
 def parameter_grid(result: FitResult) -> Grid:
     """Parameters and compute-optimal exponents with their errors and intervals."""
-    rows = [(name, *_cells(estimate)) for name, estimate in result.parameters.items()]
-    rows += [
-        (words, *_cells(result.compute_optimal[name])) for name, words in _EXPONENTS if name in result.compute_optimal
-    ]
+    rows = [(name, *estimate_cells(estimate)) for name, estimate in result.parameters.items()]
+    for name, words in _EXPONENTS:
+        if name in result.compute_optimal:
+            rows.append((words, *estimate_cells(result.compute_optimal[name])))
     headings = ("parameter", "value", "stderr", f"{result.level:.0%} interval")
     return Grid(headings=headings, rows=tuple(rows), names=True)
 
@@ -128,7 +128,8 @@ def _columns_line(result: FitResult) -> str:
     return f"columns: {said}" if pairs else said
 
 
-def _cells(estimate: Estimate) -> tuple[str, str, str]:
+def estimate_cells(estimate: Estimate) -> tuple[str, str, str]:
+    """Value, standard error and interval of an estimate."""
     spread = f"{estimate.stderr:.2g}"
     if estimate.stderr_log is not None:
         # The raw error of a coefficient explodes in weakly identified resamples; that of its logarithm does not.
