@@ -123,12 +123,12 @@ def _full(
                 lines.append(f"| {tool.name} | {HEADINGS[task]} | not offered | | |")
             else:
                 wall, ratio = _seconds(float(np.median(each.wall))), each.median / ours.median
-                lines.append(f"| {tool.name} | {HEADINGS[task]} | {each} | {wall} | {ratio:.3g} times |")
+                times_ours = "" if each is ours else f"{ratio:.2g} times" if ratio < 10 else f"{ratio:.0f} times"
+                lines.append(f"| {tool.name} | {HEADINGS[task]} | {each} | {wall} | {times_ours} |")
     best = reached["prx-scale"]
     lines += ["", "| tool | objective reached | above prx-scale | what it minimises, and how |", "|---|---|---|---|"]
     for tool in TOOLS:
-        above = reached[tool.name] / best - 1
-        lines.append(f"| {tool.name} | {reached[tool.name]:.12g} | {above:.1e} | {tool.note} |")
+        lines.append(f"| {tool.name} | {reached[tool.name]:.12g} | {_above(reached[tool.name], best)} | {tool.note} |")
     beaten = "none" if not checked.beaten else str(checked.beaten)
     lines += [
         "",
@@ -147,8 +147,14 @@ def _short(times: dict[tuple[str, str], Times | None], reached: dict[str, float]
     for tool in TOOLS:
         each = [times[tool.name, task] for task in TASKS]
         cells = ["not offered" if one is None else _seconds(one.median) for one in each]
-        lines.append(f"| {tool.name} | {cells[0]} | {cells[1]} | {reached[tool.name] / least - 1:.0e} |")
+        lines.append(f"| {tool.name} | {cells[0]} | {cells[1]} | {_above(reached[tool.name], least)} |")
     return "\n".join([*lines, "", f"Median processor time; {setting}"])
+
+
+def _above(value: float, least: float) -> str:
+    """Relative excess; what differs by rounding is 0."""
+    above = value / least - 1
+    return "0" if abs(above) < 1e-12 else f"{above:.0e}" if above < 1e-4 else f"{above:.1%}"
 
 
 def _seconds(value: float) -> str:
