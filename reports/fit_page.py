@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from reports import units
-from reports.fit_frames import fit_frames, points_frame
 from reports.page import Block, Fact, Facts, Page, Prose, Section
 from reports.render import render_html
 from reports.sections.fit import (
@@ -16,6 +15,7 @@ from reports.sections.fit import (
     parameter_table,
     prediction_table,
 )
+from scaling.plots.frames import fit_frames, points_frame
 from scaling.points import Points
 from scaling.results import FitResult
 

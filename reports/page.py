@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-import altair as alt
+from scaling.plots.axes import AnyChart
 
 Value: TypeAlias = float | int | str | bool | None
-AnyChart: TypeAlias = alt.Chart | alt.LayerChart
 Tone: TypeAlias = Literal["plain", "note", "warning"]
 
 

@@ -34,7 +34,7 @@ from reports.page import (
     Table,
     Verdict,
 )
-from reports.themes import themes
+from scaling.plots.themes import themes
 
 
 @cache

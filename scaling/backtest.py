@@ -14,14 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from scaling.backtest_notes import notices
-from scaling.backtest_records import BINS, MAX_REACH, Backtest, Bin, Cut, Score, Standing
+from scaling.backtest_records import BINS, MAX_REACH, Backtest, Bin, Cut, Predicted, Score, Standing
 from scaling.bootstrap import MIN_DISTINCT
 from scaling.errors import FitInputError
 from scaling.fitting import check_options, fit
 from scaling.laws import get_law
 from scaling.points import FloatArray, Points, places
 
-DEFAULT_LAWS = ("chinchilla", "power_floor:flops")
+BASELINE = "power_floor:flops"  # what anybody could draw: a curve through loss and compute
+DEFAULT_LAWS = ("chinchilla", BASELINE)
 MIN_ROWS = 5
 
 BoolArray = npt.NDArray[np.bool_]
@@ -116,6 +117,7 @@ def backtest(
         bins=bins,
         cuts=tuple(cut for law in laws for cut, _ in done if cut.law == law),
         notices=(),
+        predictions=tuple(_predicted(points, law, done) for law in laws),
     )
     return replace(result, notices=notices(result))
 
@@ -234,6 +236,21 @@ def _bins(law: str, parts: Sequence[_Held]) -> list[Bin]:
         if len(held.row):
             found.append(Bin(law=law, low=low, high=high, n_rows=len(np.unique(held.row)), score=held.score()))
     return found
+
+
+def _predicted(points: Points, law: str, done: Sequence[tuple[Cut, _Held]]) -> Predicted:
+    mine = [(cut, held) for cut, held in done if cut.law == law]
+    every = _Held.join([held for _, held in mine])
+    labels = np.arange(points.n).astype(np.str_) if points.cluster is None else points.cluster
+    return Predicted(
+        law=law,
+        run=labels[every.row],
+        cut=np.concatenate([np.full(len(held.row), cut.flops) for cut, held in mine]),
+        factor=every.factor,
+        error=every.error,
+        inside=every.inside,
+        log_width=every.width,
+    )
 
 
 def _standing(law: str, done: Sequence[tuple[Cut, _Held]], points: Points, flops_per: float | None) -> Standing:

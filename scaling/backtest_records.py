@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from scaling.points import FloatArray, LabelArray
 from scaling.results import Notice, finite_json
 
 SCHEMA = 1
@@ -101,6 +102,29 @@ class Standing:
     bic: float
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Predicted:
+    """Every prediction of one law; a row that several cuts predict is in once for each. Columns of shape (m,).
+
+    Attributes:
+        law: name of the law.
+        run: label of the row's run; its number among the rows where runs have no label.
+        cut: the cut in FLOPs below which the law was fitted.
+        factor: compute of the row over the largest fitted.
+        error: log L - log Lhat.
+        inside: 1 where the loss lies in its interval, 0 where not; nan without resamples.
+        log_width: log(upper / lower) of the interval; nan without resamples.
+    """
+
+    law: str
+    run: LabelArray
+    cut: FloatArray
+    factor: FloatArray
+    error: FloatArray
+    inside: FloatArray
+    log_width: FloatArray
+
+
 @dataclass(frozen=True, kw_only=True)
 class Backtest:
     """What a backtest returns.
@@ -115,6 +139,7 @@ class Backtest:
         bins: by law and extrapolation factor; bins without predictions are left out.
         cuts: by law and cut.
         notices: what the numbers say, in sentences.
+        predictions: behind all of these, by law in the order that was asked for; not in the JSON form.
     """
 
     level: float
@@ -126,7 +151,10 @@ class Backtest:
     bins: tuple[Bin, ...]
     cuts: tuple[Cut, ...]
     notices: tuple[Notice, ...]
+    predictions: tuple[Predicted, ...] = field(default=(), repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON types; nan becomes null."""
-        return {"schema": SCHEMA, **finite_json(asdict(self))}
+        plain = asdict(replace(self, predictions=()))
+        del plain["predictions"]
+        return {"schema": SCHEMA, **finite_json(plain)}

@@ -9,6 +9,7 @@ import numpy as np
 
 from scaling import diagnostics, losses
 from scaling.bootstrap import Draws, resample
+from scaling.columns import Gathered, Table, gather
 from scaling.criteria import criteria
 from scaling.errors import FitInputError
 from scaling.intervals.kinds import DEFAULT, Bounds, bounds_of, check_kind
@@ -32,7 +33,7 @@ _SCHEMES = {
 
 
 def fit(
-    points: Points,
+    points: Points | Table,
     law: str = "chinchilla",
     bootstrap: int = 1000,
     level: float = 0.8,
@@ -44,11 +45,14 @@ def fit(
     predict: Sequence[Target] = (),
     flops_per: float | None = None,
     provenance: Provenance | None = None,
+    columns: Mapping[str, str] | None = None,
+    cluster: str | None = None,
 ) -> FitResult:
     """Fit a scaling law to its true optimum and resample it.
 
     Args:
-        points: measured losses; row order and units do not matter.
+        points: measured losses; row order and units do not matter. A polars or pandas frame or a dict of columns is
+            read as the command line reads a table, see :func:`scaling.columns.gather`.
         law: name of the law, see ``scaling.laws.LAWS``.
         bootstrap: resamples of whole clusters; 0 leaves intervals out.
         level: level of all intervals, between 0 and 1.
@@ -60,6 +64,8 @@ def fit(
         predict: runs to predict: (params, data), or what the law needs by name, such as {"flops": 1e22}.
         flops_per: k in C = k N D where the points carry no flops, or only flops (6 for tokens).
         provenance: where the points came from; counts, seed and cluster are filled in.
+        columns: our name to the frame's, for columns that are not to be guessed.
+        cluster: the frame's column of what was drawn independently, or "row"; by default that of runs, if there is one.
 
     Returns:
         The fitted law.
@@ -69,6 +75,12 @@ def fit(
     """
     check_options(bootstrap, level)
     check_kind(intervals)
+    if not isinstance(points, Points):
+        gathered = gather(points, columns, cluster)
+        points, flops_per = gathered.points, flops_per or gathered.flops_per
+        provenance = provenance or _gathered_provenance(gathered)
+    elif columns is not None or cluster is not None:
+        raise FitInputError("columns and cluster say how to read a frame, and Points have theirs: leave them out")
     targets = [_target(run) for run in predict]
     chosen, points = get_law(law), points.canonical()
     flops_per = points.flops_per or flops_per
@@ -81,6 +93,15 @@ def fit(
     result = replace(result, provenance=_provenance(provenance, points, bootstrap, seed, flops_per))
     result = replace(result, predictions=tuple(_prediction(result, bounds, run) for run in targets))
     return replace(result, warnings=diagnostics.examine(problem, points, optimum, draws, result))
+
+
+def _gathered_provenance(gathered: Gathered) -> Provenance:
+    return Provenance(
+        n_rows=gathered.points.n,
+        columns=gathered.columns,
+        cluster=gathered.columns.get("cluster", "row"),
+        data_unit=gathered.data_unit,
+    )
 
 
 def check_options(resamples: int, level: float) -> None:
@@ -143,6 +164,7 @@ def _assemble(bounds: Bounds, draws: Draws, flops_per: float | None) -> FitResul
         run_noise=noise.sigma if noise else 0.0,
         run_freedom=noise.freedom if noise else 0,
         starts_agreeing=optimum.agreeing,
+        points=points,
     )
 
 

@@ -16,6 +16,7 @@ from scaling.solver import Solution, minimise
 AGREEMENT = 1e-9  # relative difference of objectives below which two starts found the same optimum
 _MORE = 6  # times as many starts where none of the first agree
 _RESAMPLE_ITERATIONS = 120
+_RETRY_STARTS = 8
 _MAX_RETRIES = 200  # more than that fail only where the points do not determine the law, which is reported
 
 
@@ -150,13 +151,15 @@ def resolve(problem: Problem, theta: FloatArray, y: FloatArray, w: FloatArray) -
     retry = np.flatnonzero(~found.converged)[:_MAX_RETRIES]
     if not len(retry):
         return found
-    fresh = np.concatenate([law.starts(x, y[i], w[i], 1) for i in retry])
-    again = minimise(law, fresh, x, y[retry], w[retry], loss=problem.loss.wider(), tolerance=1e-4, max_iterations=40)
-    again = _descend(problem, again.theta, y[retry], w[retry], tolerance=1e-10)
-    better = again.objective < found.objective[retry]
-    found.theta[retry[better]] = again.theta[better]
-    found.objective[retry[better]] = again.objective[better]
-    found.converged[retry[better]] = again.converged[better]
+    starts = [np.concatenate([found.theta[i, None], law.starts(x, y[i], w[i], _RETRY_STARTS)]) for i in retry]
+    of = np.repeat(retry, [len(each) for each in starts])
+    again = _polish(problem, np.concatenate(starts), y[of], w[of])
+    for i in retry:
+        mine = np.flatnonzero(of == i)
+        best = mine[np.argmin(again.objective[mine])]
+        if again.objective[best] < found.objective[i]:
+            found.theta[i], found.objective[i] = again.theta[best], again.objective[best]
+            found.converged[i] = again.converged[best]
     return found
 
 
@@ -183,14 +186,25 @@ def _polish(problem: Problem, starts: FloatArray, y: FloatArray, w: FloatArray) 
     law fits badly the true optimum has been on the other.
     """
     wide = minimise(problem.law, starts, problem.x, y, w, loss=problem.loss.wider(), tolerance=1e-4, max_iterations=40)
-    eased = _descend(problem, wide.theta, y, w)
-    straight = _descend(problem, starts, y, w)
+    y, w = (np.broadcast_to(each, (len(starts), problem.x.shape[1])) for each in (y, w))
+    ways, y, w = (np.concatenate([a, b]) for a, b in ((wide.theta, starts), (y, y), (w, w)))
+    eased, straight = _halves(_descend(problem, ways, y, w))
     first = eased.objective <= straight.objective
     return Solution(
         theta=np.where(first[:, None], eased.theta, straight.theta),
         objective=np.where(first, eased.objective, straight.objective),
         converged=np.where(first, eased.converged, straight.converged),
     )
+
+
+def _halves(found: Solution) -> tuple[Solution, Solution]:
+    half = len(found.theta) // 2
+    parts = (slice(None, half), slice(half, None))
+    first, second = (
+        Solution(theta=found.theta[part], objective=found.objective[part], converged=found.converged[part])
+        for part in parts
+    )
+    return first, second
 
 
 def _search(problem: Problem, count: int) -> Optimum:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,16 @@ import numpy.typing as npt
 from scaling.criteria import Criteria
 from scaling.errors import FitInputError
 from scaling.laws import get_law
-from scaling.points import AXES, FloatArray
+from scaling.points import AXES, FloatArray, Points
+
+if TYPE_CHECKING:
+    from scaling.backtest_records import Backtest
+    from scaling.plots.axes import AnyChart
+    from scaling.plots.notebook import Kind
 
 SCHEMA = 1
+MAX_STORED_ROWS = 10_000
+"""Points of fits with more rows than this stay out of the JSON form."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +139,7 @@ class FitResult:
         run_noise: standard deviation of log loss between runs of one size, where few sizes would hide it.
         run_freedom: degrees of freedom behind ``run_noise``; 0 where it was not estimated.
         starts_agreeing: share of the starts that reached this objective to 1e-9.
+        points: what was fitted; None after a round trip through JSON with more than ``MAX_STORED_ROWS`` rows.
     """
 
     law: str
@@ -157,6 +165,19 @@ class FitResult:
     run_noise: float = 0.0
     run_freedom: int = 0
     starts_agreeing: float = 1.0
+    points: Points | None = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        """The fit as the command line prints it."""
+        from scaling.summary import as_text
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks."""
+        from scaling.summary import as_html
+
+        return as_html(self)
 
     @property
     def values(self) -> FloatArray:
@@ -241,6 +262,44 @@ class FitResult:
         params, data, loss = (part[0].reshape(budgets.shape) for part in best)
         return params, data, loss
 
+    def known_points(self) -> Points:
+        """The points of the fit.
+
+        Raises:
+            FitInputError: the fit was read from JSON, and had too many points to be stored with it.
+        """
+        if self.points is None:
+            raise FitInputError(
+                f"this fit does not hold its points (more than {MAX_STORED_ROWS} are not stored): fit them again"
+            )
+        return self.points
+
+    def backtest(self, laws: Sequence[str] = (), **options: Any) -> Backtest:
+        """Fit below cuts in compute and predict the larger runs among the points of this fit.
+
+        Args:
+            laws: laws to test; this fit's own and the baseline, a power of compute with a floor, by default.
+            **options: as for :func:`scaling.backtest.backtest`.
+
+        Raises:
+            FitInputError: the points are not at hand, or do not bear a backtest.
+        """
+        from scaling.backtest import BASELINE, backtest
+
+        given: dict[str, Any] = {
+            "level": self.level,
+            "seed": self.provenance.seed,
+            "flops_per": self.provenance.flops_per,
+        }
+        tested = laws or tuple(dict.fromkeys((self.law, BASELINE)))
+        return backtest(self.known_points(), tested, **{**given, **options})
+
+    def plot(self, kind: Kind = "fit") -> AnyChart:
+        """An altair chart of this fit; see :func:`scaling.plots.notebook.plot`."""
+        from scaling.plots.notebook import plot
+
+        return plot(self, kind)
+
     def log_axes(self, **given: npt.ArrayLike | None) -> tuple[FloatArray, tuple[int, ...]]:
         """Log axes of the law, shape (axes, m), and the shape that the answer is to have."""
         names = [name for name, values in given.items() if values is not None]
@@ -260,9 +319,13 @@ class FitResult:
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON types; nan and infinity become null."""
-        plain = asdict(self)
+        plain = asdict(replace(self, points=None))
         for name in ("draws", "luck", "residuals"):
             plain[name] = getattr(self, name).tolist()
+        if self.points is not None and self.points.n <= MAX_STORED_ROWS:
+            plain["points"] = {
+                name: values.tolist() for name, values in vars(self.points).items() if values is not None
+            }
         return {"schema": SCHEMA, **finite_json(plain)}
 
     @classmethod
@@ -372,4 +435,5 @@ def _parse(document: Mapping[str, Any]) -> FitResult:
         run_noise=float(document.get("run_noise", 0.0)),
         run_freedom=int(document.get("run_freedom", 0)),
         starts_agreeing=float(document.get("starts_agreeing", 1.0)),
+        points=Points(**document["points"]) if document.get("points") else None,
     )

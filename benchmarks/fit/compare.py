@@ -1,95 +1,104 @@
-"""Time of a fit and of 1000 resamples against plain multi-start scipy, in one run on one core.
+"""Time and exactness of a fit and of 1,000 resamples, against what one would use instead.
 
-    OMP_NUM_THREADS=1 python benchmarks/fit/compare.py [table.csv]
+    python benchmarks/fit/compare.py --write
 
-The plain version is what one writes by hand after the papers: scipy's L-BFGS-B from every point of a grid of
-starts on the log-sum-exp form with an analytic gradient, and for every resample again from the best point.
-The table needs the columns params, tokens, loss; without one, the shipped over-training runs are used.
+Every tool runs in processes of its own on one thread, in turns, so that whatever else the machine does hits all alike;
+each package gets an environment of its own under ``--cache``. What is measured is kept there, and the same call goes
+on where it was stopped; changed code is measured again. ``--write`` puts the tables into docs/benchmarks.md and
+README.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
-import itertools
-import sys
-import time
+import json
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import logsumexp
+import tables
+import verify
+from tools import ROOT, TASKS, TOOLS, Tool, interpreter, measure, state
 
-from scaling import Points, fit
-
-DELTA = 1e-3
-RESAMPLES = 1000
-PLAIN_RESAMPLES = 100  # the plain loop is timed on a tenth and scaled
-STARTS = itertools.product((0.0, 10.0, 20.0), (0.0, 10.0, 20.0), (-0.5, 0.5), (0.2, 0.5, 1.0), (0.2, 0.5, 1.0))
-EXAMPLE = Path(__file__).parents[2] / "examples" / "overtraining" / "overtraining_c4_val.csv"
-
-
-def objective(theta: np.ndarray, log_n: np.ndarray, log_d: np.ndarray, log_loss: np.ndarray, w: np.ndarray):
-    """Summed Huber loss of log residuals and its gradient; theta = log A, log B, log E, alpha, beta."""
-    a, b, e, alpha, beta = theta
-    terms = np.stack([a - alpha * log_n, b - beta * log_d, np.full_like(log_n, e)])
-    predicted = logsumexp(terms, axis=0)
-    share = np.exp(terms - predicted)
-    residual = log_loss - predicted
-    inside = np.minimum(np.abs(residual), DELTA)
-    pull = -w * np.clip(residual, -DELTA, DELTA)
-    gradient = [
-        pull @ share[0],
-        pull @ share[1],
-        pull @ share[2],
-        -pull @ (share[0] * log_n),
-        -pull @ (share[1] * log_d),
-    ]
-    return float(np.sum(w * inside * (np.abs(residual) - 0.5 * inside))), np.array(gradient)
-
-
-def plain_fit(starts: list[tuple[float, ...]], columns: tuple[np.ndarray, ...], w: np.ndarray):
-    """Best of L-BFGS-B from every start."""
-    options = {"maxiter": 2000, "ftol": 1e-15, "gtol": 1e-10}
-    found = [minimize(objective, s, args=(*columns, w), jac=True, method="L-BFGS-B", options=options) for s in starts]
-    return min(found, key=lambda each: each.fun)
-
-
-def timed(function):
-    """Seconds of processor time and the result."""
-    began = time.process_time()
-    result = function()
-    return time.process_time() - began, result
-
-
-def read(path: Path) -> Points:
-    """Points of a CSV file; of the shipped example, one training set."""
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    rows = [row for row in rows if row.get("train_set", "rpj") == "rpj" and row.get("in_fit", "True") == "True"]
-    params, tokens, loss = (np.array([float(row[name]) for row in rows]) for name in ("params", "tokens", "loss"))
-    return Points(params=params, data=tokens, loss=loss)
+PUBLISHED = ROOT.parent / "shared" / "data" / "scaling" / "chinchilla_epoch.csv"
+EXAMPLE = ROOT / "examples" / "overtraining" / "overtraining_c4_val.csv"
+COLUMNS = ("params", "tokens", "loss")
 
 
 def main() -> None:
-    """Print both sets of times, objectives and their ratios."""
-    points = read(Path(sys.argv[1]) if len(sys.argv) > 1 else EXAMPLE)
-    columns = (np.log(points.params), np.log(points.data), np.log(points.loss))
-    starts = list(STARTS)
-    fit(points, bootstrap=2)  # imports and first-call costs are nobody's
-    ours_one, best = timed(lambda: fit(points, bootstrap=0))
-    ours_many, _ = timed(lambda: fit(points, bootstrap=RESAMPLES))
-    plain_one, plain = timed(lambda: plain_fit(starts, columns, np.ones(points.n)))
-    counts = np.random.default_rng(0).multinomial(points.n, np.full(points.n, 1 / points.n), size=PLAIN_RESAMPLES)
-    plain_some, _ = timed(lambda: [plain_fit([plain.x], columns, w.astype(float)) for w in counts])
-    plain_many = plain_some * RESAMPLES / PLAIN_RESAMPLES
-    print(f"{points.n} points")
-    print(f"{'':32}{'prx-scale':>14}{'plain scipy':>14}{'ratio':>9}")
-    print(
-        f"{f'one fit (plain: {len(starts)} starts), s':32}{ours_one:14.4f}{plain_one:14.2f}{plain_one / ours_one:9.0f}"
-    )
-    print(f"{f'{RESAMPLES} resamples, s':32}{ours_many:14.3f}{plain_many:14.1f}{plain_many / ours_many:9.0f}")
-    print(f"{'objective':32}{best.objective:14.7e}{plain.fun:14.7e}{plain.fun / best.objective - 1:+9.1e}")
+    """Measure what is not measured yet, print the tables, write them where asked."""
+    options = _options()
+    options.cache.mkdir(parents=True, exist_ok=True)
+    points, source = prepare(options.data, options.cache)
+    results = options.cache / "results.jsonl"
+    if options.fresh:
+        results.unlink(missing_ok=True)
+    known = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    used: list[dict[str, Any]] = []
+    for repeat in range(1 if options.quick else options.repeats):
+        for tool in TOOLS:
+            for task in (task for task in TASKS if task in tool.tasks):
+                used.append(_one(tool, task, repeat, points, options, known, results))
+    checked = verify.resamples(points, count=5 if options.quick else 50)
+    text = tables.render(used, checked, points, f"{source}, {date.today():%d %B %Y}")
+    print(f"{text.full}\n\n{text.short}")
+    if options.write:
+        tables.write(ROOT / "docs" / "benchmarks.md", "fit", text.full)
+        tables.write(ROOT / "README.md", "fit", text.short)
+
+
+def prepare(path: Path | None, cache: Path) -> tuple[Path, str]:
+    """The points as a file with the columns params, tokens, loss and no others, and what they are in words."""
+    path = path or (PUBLISHED if PUBLISHED.exists() else EXAMPLE)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    kept = [row for row in rows if row.get("train_set", "rpj") == "rpj" and row.get("in_fit", "True") == "True"]
+    points = cache / f"{path.stem}.csv"
+    with points.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(kept)
+    return points, f"{len(kept)} rows of {path.name}"
+
+
+def _one(
+    tool: Tool, task: str, repeat: int, points: Path, options: argparse.Namespace, known: list[Any], results: Path
+) -> dict[str, Any]:
+    count = 0 if options.full else tool.tasks[task]
+    count = count or tool.whole[task]
+    if options.quick and tool.tasks[task]:
+        count = max(count // 10, 1)
+    key = [tool.name, task, count, repeat, state(tool, points)]
+    for row in known:
+        if row["key"] == key:
+            return row
+    row = {
+        "key": key,
+        "tool": tool.name,
+        "task": task,
+        **measure(tool, interpreter(tool, options.cache, options.python), points, task, count, repeat),
+    }
+    with results.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print(f"{tool.name}, {task}, repeat {repeat + 1}: {row['cpu']:.3f} s for {row['done']} of {row['of']}", flush=True)
+    return row
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="table with params, tokens, loss; default: the 240 rows, else ours")
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "prx-scale-benchmarks")
+    parser.add_argument("--python", help="interpreter for the packages' environments; default: the newest found")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one repeat, a tenth of what is sampled anyway")
+    parser.add_argument("--full", action="store_true", help="all 4,500 starts and 1,000 resamples of the grid search")
+    parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/benchmarks.md and README.md")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
+    np.seterr(all="ignore")
     main()

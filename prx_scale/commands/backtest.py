@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prx_scale.commands.point_options import PointOptions, Repeated, command_line, write_json
@@ -11,6 +12,7 @@ from prx_scale.errors import InputError
 
 if TYPE_CHECKING:
     from prx_scale.sources import Loaded
+    from scaling import Provenance
     from scaling.backtest_records import Backtest as Result
 
 
@@ -34,6 +36,8 @@ class Backtest(PointOptions):
     """Resamples behind the intervals of each cut; 0 leaves them out."""
     json: str | None = None
     """Write the result as JSON to this file; - writes it, and nothing else, to standard output."""
+    html: Path | None = None
+    """Write a self-contained HTML page with charts of error, coverage and width against extrapolation to this file."""
 
     def run(self) -> int:
         """Backtest, print, and write what was asked for; 0 on success.
@@ -46,13 +50,20 @@ class Backtest(PointOptions):
         cuts = [parse_quantity(text, f"--cut {text}") for text in self.cut]
         loaded = self.load()
         result = self._backtest(loaded, cuts)
-        write_json({**result.to_json(), "provenance": self._provenance(loaded)}, self.json)
+        provenance = self._provenance(loaded)
+        write_json({**result.to_json(), "provenance": asdict(provenance)}, self.json)
+        if self.html is not None:
+            from prx_scale.runs import write_atomically
+            from reports.backtest_page import render_backtest_page
+
+            write_atomically(self.html, render_backtest_page(result, provenance))
         if self.json != "-":
             from prx_scale.commands.backtest_output import print_backtest
 
             print_backtest(result, loaded)
-            if self.json is not None:
-                print(f"wrote {self.json}")
+            for path in (self.json, self.html):
+                if path is not None:
+                    print(f"wrote {path}")
         return 0
 
     def _backtest(self, loaded: Loaded, cuts: list[float]) -> Result:
@@ -76,10 +87,8 @@ class Backtest(PointOptions):
         except FitInputError as error:
             raise InputError(f"{', '.join(loaded.provenance.sources)}: {error}") from error
 
-    def _provenance(self, loaded: Loaded) -> dict[str, object]:
-        from dataclasses import asdict
-
+    def _provenance(self, loaded: Loaded) -> Provenance:
         from prx_scale.runs import now
 
         used = replace(loaded.provenance, bootstrap=self.bootstrap, seed=self.seed, created=now())
-        return asdict(replace(used, command=command_line(sys.argv)))
+        return replace(used, command=command_line(sys.argv))

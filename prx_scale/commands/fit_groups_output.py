@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from prx_scale.commands.fit_output import estimate_cells
 from prx_scale.commands.text import plain_console
+from scaling.summary import parameter_grid
 
 if TYPE_CHECKING:
     from prx_scale.commands.fit_groups import GroupFit
     from prx_scale.sources import Loaded
-    from scaling import Estimate, FitResult, Prediction
+    from scaling import Prediction
 
 
 def print_groups(fits: Sequence[GroupFit], skipped: Sequence[tuple[dict[str, str], str]], loaded: Loaded) -> None:
@@ -56,18 +56,12 @@ def _parameter_table(fits: Sequence[GroupFit], by: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("parameter", *by, "points", "value", "stderr", f"{fits[0].result.level:.0%} interval"):
         table.add_column(heading, justify="left" if heading in ("parameter", *by) else "right")
-    for name in _parameters(fits[0].result):
-        for each in fits:
+    grids = [parameter_grid(each.result) for each in fits]
+    for rows in zip(*(grid.rows for grid in grids), strict=True):
+        for each, (name, *cells) in zip(fits, rows, strict=True):
             shown = name if each is fits[0] else ""
-            estimate = _parameters(each.result)[name]
-            table.add_row(shown, *each.values.values(), str(each.result.n_points), *estimate_cells(estimate))
+            table.add_row(shown, *each.values.values(), str(each.result.n_points), *cells)
     return table
-
-
-def _parameters(result: FitResult) -> dict[str, Estimate]:
-    """The parameters of a law, and the exponents of its compute-optimal split as a and b."""
-    names = {"params_exponent": "a", "data_exponent": "b"}
-    return result.parameters | {names[key]: value for key, value in result.compute_optimal.items() if key in names}
 
 
 def _prediction_table(fits: Sequence[GroupFit], by: Sequence[str]) -> Table:

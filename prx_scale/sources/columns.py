@@ -8,25 +8,10 @@ from dataclasses import dataclass
 
 from prx_scale.commands.text import parse_quantity
 from prx_scale.errors import InputError, nearest
+from scaling.columns import OPTIONAL, SYNONYMS, candidates
 
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    "params": ("params", "n_params", "num_params", "N", "parameters", "n_parameters", "num_parameters", "model_size"),
-    "data": ("samples", "tokens", "D", "data", "n_tokens", "num_tokens", "n_samples", "num_samples", "tokens_seen",
-             "samples_seen", "images_seen", "train_tokens"),
-    "loss": ("val_loss", "validation_loss", "val/loss", "validation/loss", "validation_metrics/loss", "valid_loss",
-             "valid/loss", "eval_loss", "eval/loss", "loss"),
-    "flops": ("flops", "C", "compute", "total_flops", "train_flops", "training_flops"),
-    "steps": ("steps", "step", "_step", "global_step", "trainer/global_step", "iteration"),
-    "unique": ("unique", "unique_tokens", "unique_samples"),
-    "stderr": ("stderr", "loss_stderr", "std"),
-    "cluster": ("run", "run_id", "run_name", "cluster"),
-    "weight": (),
-}  # fmt: skip
-"""Our columns and the names that are recognised for each, the likeliest first."""
 ALIASES = {"tokens": "data", "samples": "data"}
 """Keys of ``--columns`` that say with the column what it counts."""
-OPTIONAL = ("steps", "unique", "stderr")
-"""Columns that a fit can do without: where a guess turns out to hold no usable numbers, it is let go."""
 
 _MAGNITUDE = re.compile(r"(?:^|[_(/ ])(?P<unit>k|m|b|t|thousands?|millions?|billions?|trillions?)\)?$", re.IGNORECASE)
 _KINDS = {"params": ("param", "model", "size"), "data": ("token", "sample", "image", "data")}
@@ -109,8 +94,8 @@ def find(
                 found[key] = _chosen(names, key, chosen[key], source)
         elif key in defaults:
             found[key] = Column(text=defaults[key], names=(defaults[key],), guessed=True)
-        elif candidates := _candidates(names, SYNONYMS[key]):
-            first, *others = candidates
+        elif hits := candidates(names, key):
+            first, *others = hits
             found[key] = Column(text=first, names=(first,), guessed=True)
             if others and key not in OPTIONAL:
                 also = " and ".join(f"'{name}'" for name in others)
@@ -126,7 +111,7 @@ def cluster_column(names: Sequence[str], chosen: Mapping[str, str]) -> str | Non
     """The column that says which rows are one run, if there is one."""
     if "cluster" in chosen:
         return chosen["cluster"] if chosen["cluster"] in names else None
-    return next(iter(_candidates(names, SYNONYMS["cluster"])), None)
+    return next(iter(candidates(names, "cluster")), None)
 
 
 def size_hint(names: Iterable[str], key: str) -> str | None:
@@ -137,15 +122,6 @@ def size_hint(names: Iterable[str], key: str) -> str | None:
             unit = match["unit"][0].upper()
             return f"if '{name}' counts in units of 1{unit}, write --columns {key}={name}*1{unit}"
     return None
-
-
-def _candidates(names: Sequence[str], synonyms: Sequence[str]) -> list[str]:
-    lowered = {name.lower(): name for name in reversed(names)}
-    hits = [
-        name if name in names else lowered.get(name.lower()) if len(name) > 1 else None  # D is data, d may be anything
-        for name in synonyms
-    ]
-    return list(dict.fromkeys(name for name in hits if name is not None))
 
 
 def _chosen(names: Sequence[str], key: str, text: str, source: str) -> Column:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from prx_scale.errors import InputError
 from prx_scale.sources.columns import SYNONYMS
-from prx_scale.sources.reading import FLOPS_PER, SEPARATOR, Part
+from prx_scale.sources.reading import SEPARATOR, Part
+from scaling.columns import FLOPS_PER_TOKEN
 
 if TYPE_CHECKING:
     import polars as pl
@@ -86,7 +87,7 @@ def join(parts: Sequence[Part], by: tuple[str, ...]) -> Loaded:
         columns={key: columns[key] for key in SYNONYMS if key in columns},
         cluster=columns.get("cluster", "row") if clustered else "row",
         data_unit=unit,
-        flops_per=FLOPS_PER if unit == "tokens" else None,
+        flops_per=FLOPS_PER_TOKEN if unit == "tokens" else None,
         version=__version__,
     )
     notices = [notice for part in parts for notice in part.notices]

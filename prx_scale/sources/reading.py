@@ -18,14 +18,13 @@ from prx_scale.sources.columns import Column
 from prx_scale.sources.opening import open_source
 from prx_scale.sources.runstable import with_runs_table
 from prx_scale.sources.sheet import LINE, Sheet
+from scaling.columns import FLOPS_PER_TOKEN
 
 if TYPE_CHECKING:
     import polars as pl
 
     from prx_scale.study import FitTable
 
-FLOPS_PER = 6.0
-"""FLOPs a token and parameter: 2 forward and 4 backward (Kaplan et al. 2020, arXiv 2001.08361, sec. 2.1)."""
 SEPARATOR = "\x1f"
 """Between the values of several columns that name a group: in no table's cells."""
 
@@ -194,7 +193,7 @@ def _derive(part: Part) -> Part:
     for absent, other in (("data", "params"), ("params", "data")):
         if absent not in numbers and other in numbers and "flops" in numbers:
             notice = f"{part.name}: no column for {absent}; used flops / (6 {other}), so data are tokens."
-            derived = numbers["flops"] / (FLOPS_PER * numbers[other])
+            derived = numbers["flops"] / (FLOPS_PER_TOKEN * numbers[other])
             return replace(part, numbers={**numbers, absent: derived}, unit="tokens", notices=(*part.notices, notice))
     return part
 

@@ -8,7 +8,8 @@ import altair as alt
 import polars as pl
 
 from reports.charts import base
-from reports.page import AnyChart
+from scaling.plots import axes
+from scaling.plots.axes import AnyChart
 
 
 def loss_against_geneval(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
@@ -23,7 +24,7 @@ def loss_against_geneval(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart
     y = alt.Y("value:Q", title="GenEval overall", scale=scale, axis=axis)
     low = alt.Y("low:Q", title="GenEval overall", scale=scale, axis=axis)
     shared = alt.Chart(base.as_text(frame, "depth")).encode(
-        x=base.linear_x("loss", "Validation loss"), color=base.depth_colour(depths, "circle")
+        x=axes.linear_x("loss", "Validation loss"), color=base.depth_colour(depths, "circle")
     )
     bars = shared.mark_rule(strokeWidth=1.4).encode(y=low, y2="high:Q")
     tooltip = [
@@ -35,7 +36,7 @@ def loss_against_geneval(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart
         alt.Tooltip("value:Q", format=".1%"),
     ]
     dots = shared.mark_point(size=60, filled=True, opacity=1).encode(y=y, tooltip=tooltip)
-    return base.layered(bars, dots)
+    return axes.layered(bars, dots)
 
 
 def geneval_per_task(frame: pl.DataFrame, depths: Sequence[int], tasks: Sequence[str]) -> AnyChart:
@@ -66,4 +67,4 @@ def geneval_per_task(frame: pl.DataFrame, depths: Sequence[int], tasks: Sequence
     value = alt.X("value:Q", title="Share of images that are correct", scale=scale, axis=x_axis)
     dots = shared.mark_point(size=46, filled=True, opacity=1).encode(x=value, tooltip=tooltip)
     height = max(26, 9 * len(series) + 12) * len(tasks)
-    return base.layered(bars, dots, height=height)
+    return axes.layered(bars, dots, height=height)

@@ -8,7 +8,8 @@ import altair as alt
 import polars as pl
 
 from reports.charts import base
-from reports.page import AnyChart
+from scaling.plots import axes
+from scaling.plots.axes import AnyChart
 
 
 def _faded(selection: alt.Parameter) -> alt.Opacity:
@@ -29,8 +30,8 @@ def loss_against_steps(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
         legend=alt.Legend(title="Weights", symbolType="stroke"),
     )
     shared = alt.Chart(base.as_text(frame, "depth")).encode(
-        x=base.linear_x("step", "Training step", zero=True, axis_format="~s"),
-        y=base.loss_y("loss", frame["loss"].to_list()),
+        x=axes.linear_x("step", "Training step", zero=True, axis_format="~s"),
+        y=axes.loss_y("loss", frame["loss"].to_list()),
         color=base.depth_colour(depths),
         detail=["run:N", "weights:N"],
         opacity=_faded(chosen),
@@ -38,7 +39,7 @@ def loss_against_steps(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
     tooltip = ["run:N", "depth:O", "seed:O", "weights:N", "step:Q", alt.Tooltip("loss:Q", format=".4f")]
     lines = shared.mark_line().encode(strokeDash=dash).add_params(chosen)
     dots = shared.mark_point(filled=True, size=22).encode(tooltip=tooltip)
-    return base.layered(lines, dots)
+    return axes.layered(lines, dots)
 
 
 def loss_against_compute(frame: pl.DataFrame, depths: Sequence[int], frontier: pl.DataFrame | None = None) -> AnyChart:
@@ -50,8 +51,8 @@ def loss_against_compute(frame: pl.DataFrame, depths: Sequence[int], frontier: p
         frontier: columns flops, loss: the lowest loss that the fit gives for a compute budget.
     """
     chosen = alt.selection_point(fields=["depth"], bind="legend", name="compute_depth")
-    x = base.log_x("flops", "Training compute (FLOPs)", frame["flops"].to_list())
-    y = base.loss_y("loss", frame["loss"].to_list())
+    x = axes.log_x("flops", "Training compute (FLOPs)", frame["flops"].to_list())
+    y = axes.loss_y("loss", frame["loss"].to_list())
     shared = alt.Chart(base.as_text(frame, "depth")).encode(
         x=x,
         y=y,
@@ -71,7 +72,7 @@ def loss_against_compute(frame: pl.DataFrame, depths: Sequence[int], frontier: p
     if frontier is not None and len(frontier):
         curve = alt.Chart(frontier).mark_line(style="frontier", clip=True)
         layers.append(curve.encode(x=x, y=y))
-    return base.layered(*layers)
+    return axes.layered(*layers)
 
 
 def loss_per_level(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
@@ -88,7 +89,7 @@ def loss_per_level(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
             axis=alt.Axis(format=".3~f", grid=False, values=sorted(frame["level"].unique().to_list())),
             scale=alt.Scale(domain=[0, 1]),
         ),
-        y=base.linear_y("loss", "Validation loss at level t"),
+        y=axes.linear_y("loss", "Validation loss at level t"),
         color=base.depth_colour(depths),
         detail="run:N",
     )
@@ -97,4 +98,4 @@ def loss_per_level(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
         tooltip=tooltip,
         fill=alt.condition("datum.counted", base.depth_colour(depths).copy(), alt.value("transparent")),
     )
-    return base.layered(shared.mark_line(), dots)
+    return axes.layered(shared.mark_line(), dots)

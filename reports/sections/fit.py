@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import polars as pl
 
 from reports import units
-from reports.charts import fit as charts
-from reports.fit_frames import FitFrames, axis_title, fit_frames, frontier_frame
 from reports.page import Block, Bullets, Cell, Code, Column, Details, Figure, Prose, Section, Table, text_cell
 from reports.study_data import StudyData
 from scaling.laws import get_law
-from scaling.results import Estimate, FitResult
+from scaling.plots import charts
+from scaling.plots.frames import FitFrames, axis_title, fit_frames, frontier_frame, frontier_lines, optimal_frame
+from scaling.results import Estimate, FitResult, Provenance
 
 STATUS = {
     "converged": "The optimiser converged.",
@@ -114,12 +115,14 @@ def _curves_figure(result: FitResult, frames: FitFrames, source: str) -> Figure:
     }[frames.axis]
     if "unique" in get_law(result.law).axes:
         what += f", at the median of distinct {unit} of the size's points"
+    optimal = optimal_frame(result, frames)
+    best = "" if optimal is None else " Broken line: the compute-optimal runs."
     band = f" Bands: {units.percent(result.level, 0)} prediction interval for a new run."
     return Figure(
         key="fit-curves",
         title="Measured points and fitted curves",
-        subtitle=what + "." + (band if frames.curves["low"].null_count() == 0 else "") + heldout,
-        chart=charts.fitted_curves(frames.points, frames.curves, frames.groups, frames.group_title, title),
+        subtitle=what + "." + (band if frames.curves["low"].null_count() == 0 else "") + best + heldout,
+        chart=charts.fitted_curves(frames.points, frames.curves, frames.groups, frames.group_title, title, optimal),
         description=f"Measured validation losses as points, the fitted law {result.formula} as lines, against {title}.",
         source=f"Source: {source}.",
         table=_points_table(result, frames),
@@ -181,7 +184,6 @@ def frontier_blocks(result: FitResult, source: str) -> list[Block]:
         return []
     unit = result.provenance.data_unit
     most = units.flops(result.observed["flops"][1])
-    long = frame.rename({"data": unit}).unpivot(on=["params", unit], index=["flops"], variable_name="quantity")
     exponents = units.listing(
         [
             f"{name} ∝ C^{units.significant(estimate.value, 3)} {units.interval(estimate.interval, 3)}"
@@ -193,7 +195,7 @@ def frontier_blocks(result: FitResult, source: str) -> list[Block]:
             key="fit-frontier",
             title="Compute-optimal frontier",
             subtitle=f"How to split a budget: {exponents}. Right of the rule at {most} FLOPs is extrapolation.",
-            chart=charts.frontier(long, unit, result.observed["flops"][1]),
+            chart=charts.frontier(frontier_lines(result, frame), unit, result.observed["flops"][1]),
             description=f"Compute-optimal params and {unit} against training FLOPs, logarithmic axes: {exponents}.",
             source=f"Source: {source}, with C = {units.significant(result.provenance.flops_per, 4)} · N · D.",
             table=_frontier_table(result, frame),
@@ -241,7 +243,18 @@ def prediction_table(result: FitResult) -> Table:
 
 def fit_provenance(result: FitResult) -> Details:
     """Where a fit came from, folded."""
-    source = result.provenance
+    objective = f"{units.significant(result.objective)} ({result.loss_kind})"
+    return origin_details(result.provenance, {"objective": objective}, made="fit")
+
+
+def origin_details(source: Provenance, further: Mapping[str, str] | None = None, made: str = "backtest") -> Details:
+    """Where the points of an analysis came from and how it was made, folded.
+
+    Args:
+        source: its provenance.
+        further: more facts by name.
+        made: what the analysis is called.
+    """
     facts = {
         "sources": ", ".join(source.sources),
         "rows": f"{source.n_rows} read, {source.n_used} used",
@@ -250,12 +263,12 @@ def fit_provenance(result: FitResult) -> Details:
         "resamples": f"{source.bootstrap}, by {source.cluster}, seed {source.seed}",
         "unit of data": source.data_unit,
         "C / (N D)": units.significant(source.flops_per),
-        "objective": f"{units.significant(result.objective)} ({result.loss_kind})",
+        **(further or {}),
         "prx-scale": source.version,
         "made": units.moment(source.created),
     }
     items = tuple(f"{name}: {value}" for name, value in facts.items() if value)
     blocks: tuple[Block, ...] = (Bullets(items=items),)
     if source.command:
-        blocks = (*blocks, Code(label="Command that made this fit", text=source.command))
-    return Details(summary="Provenance of the fit", blocks=blocks)
+        blocks = (*blocks, Code(label=f"Command that made this {made}", text=source.command))
+    return Details(summary=f"Provenance of the {made}", blocks=blocks)

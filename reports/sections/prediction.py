@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from reports import units
-from reports.charts import fit as charts
+from reports.charts import prediction as charts
 from reports.page import Block, Cell, Column, Figure, Prose, Section, Table, Verdict, text_cell
 from reports.study_data import Check, Forecast, Outcome, StudyData
 from scaling.results import FitResult

@@ -8,9 +8,9 @@ import polars as pl
 from reports import units
 from reports.charts import base
 from reports.charts import training as charts
-from reports.fit_frames import has_frontier
 from reports.page import Block, Cell, Column, Figure, Prose, Section, Table, text_cell
 from reports.study_data import StudyData
+from scaling.plots.frames import has_frontier
 from scaling.results import FitResult
 
 TABLE_ROWS = 60

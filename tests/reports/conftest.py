@@ -16,6 +16,8 @@ from PIL import Image
 
 import scaling
 from prx_scale.runs import EvaluationRow, Parameters, RunInfo, RunRecord, State, TrainRow, ValidationRow
+from scaling.backtest import backtest
+from scaling.backtest_records import Backtest
 
 BATCH = 64
 TOKENS = 64
@@ -314,6 +316,12 @@ def fit_of_many_sizes() -> tuple[scaling.FitResult, scaling.Points]:
     loss = (1.8 + 400 / params**0.34 + 410 / data**0.28) * np.exp(rng.normal(0, 0.004, 40))
     points = scaling.Points(params=params, data=data, loss=loss, flops=6 * params * data)
     return scaling.fit(points, bootstrap=50), points
+
+
+@pytest.fixture(scope="session")
+def backtest_of_many(fit_of_many_sizes: tuple[scaling.FitResult, scaling.Points]) -> Backtest:
+    """A backtest of two laws with intervals."""
+    return backtest(fit_of_many_sizes[1], max_cuts=5, bootstrap=30)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 import scaling
+from reports.backtest_page import render_backtest_page
 from reports.fit_page import render_fit_page
 from reports.study_page import build_study_page, write_study_report
+from scaling.backtest_records import Backtest
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -42,15 +44,24 @@ def pages(
     full_study: Path,
     synthetic_fit: tuple[scaling.FitResult, scaling.Points],
     fit_of_many_sizes: tuple[scaling.FitResult, scaling.Points],
+    backtest_of_many: Backtest,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
-    """A study page and two fit pages as files."""
+    """A study page, two fit pages and the page of a backtest as files."""
     folder = tmp_path_factory.mktemp("pages")
     fit = folder / "fit.html"
     fit.write_text(render_fit_page(*synthetic_fit), encoding="utf-8")
     many = folder / "many.html"
     many.write_text(render_fit_page(*fit_of_many_sizes), encoding="utf-8")
-    return {"many": many, "study": write_study_report(full_study, folder / "study.html"), "fit": fit}
+    tested = folder / "backtest.html"
+    origin = scaling.Provenance(sources=("runs.csv",), n_rows=40, n_used=40)
+    tested.write_text(render_backtest_page(backtest_of_many, origin), encoding="utf-8")
+    return {
+        "backtest": tested,
+        "many": many,
+        "study": write_study_report(full_study, folder / "study.html"),
+        "fit": fit,
+    }
 
 
 @dataclass(kw_only=True)
@@ -96,7 +107,7 @@ CLIPPED = """() => [...document.querySelectorAll('[data-chart] svg')].flatMap((s
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", ["study", "fit", "many"])
+@pytest.mark.parametrize("name", ["study", "fit", "many", "backtest"])
 def test_a_report_opens_offline_and_fits(
     browser: Any, pages: dict[str, Path], name: str, width: int, theme: str
 ) -> None:
@@ -105,7 +116,7 @@ def test_a_report_opens_offline_and_fits(
     assert [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []
     assert len([url for url in opened.requests if url.startswith("file:")]) == 1
     marks = opened.page.evaluate(MARKS)
-    assert len(marks) == {"study": 10, "fit": 3, "many": 3}[name]
+    assert len(marks) == {"study": 10, "fit": 3, "many": 3, "backtest": 4}[name]
     assert all(number > 0 for number in marks.values()), marks
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     assert opened.page.evaluate(OVERFLOWING) == []

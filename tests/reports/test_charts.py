@@ -5,20 +5,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.charts import base, evaluation, fit, training
+from reports.charts import base, evaluation, prediction, training
+from scaling.plots import axes, charts
 
 
 def test_log_ticks_are_round_and_few() -> None:
-    assert base.log_ticks([1e12, 9e12]) == [1e12, 2e12, 5e12, 1e13]
-    assert base.log_ticks([3e9, 4e15]) == [10.0**e for e in range(10, 16)]
-    assert base.log_ticks([]) == []
+    assert axes.log_ticks([1e12, 9e12]) == [1e12, 2e12, 5e12, 1e13]
+    assert axes.log_ticks([3e9, 4e15]) == [10.0**e for e in range(10, 16)]
+    assert axes.log_ticks([]) == []
 
 
 @given(st.lists(st.floats(min_value=1e-6, max_value=1e24), min_size=1, max_size=6))
 def test_log_axis_always_has_a_tick(values: list[float]) -> None:
-    ticks = base.log_ticks(values)
+    ticks = axes.log_ticks(values)
     assert 1 <= len(ticks) <= 8
-    low, high = base.log_domain(values)
+    low, high = axes.log_domain(values)
     assert low < min(values) and high > max(values)
     assert all(low <= tick <= high for tick in ticks)
 
@@ -52,14 +53,14 @@ def test_charts_are_responsive_and_valid() -> None:
     frame, depths = _losses(), [1, 2, 3]
     errors = frame.select("run", "depth", "low", "high", predicted="loss", measured="loss", error="value")
     errors = errors.with_columns(role=pl.lit("in the fit"), label=pl.col("run"))
-    charts = [
+    drawn = [
         training.loss_against_steps(frame, depths),
         training.loss_against_compute(frame, depths, pl.DataFrame({"flops": [1e12, 3e13], "loss": [0.4, 0.3]})),
         evaluation.loss_against_geneval(frame, depths),
-        fit.predicted_against_measured(errors, depths),
-        fit.prediction_errors(errors, depths),
+        prediction.predicted_against_measured(errors, depths),
+        prediction.prediction_errors(errors, depths),
     ]
-    for chart in charts:
+    for chart in drawn:
         spec = chart.to_dict()
         assert spec["width"] == "container"
         assert '"domain": ["1", "2", "3"]' in str(spec).replace("'", '"')
@@ -67,4 +68,4 @@ def test_charts_are_responsive_and_valid() -> None:
 
 def test_frontier_needs_no_depth() -> None:
     frame = pl.DataFrame({"flops": [1e18, 1e20], "quantity": ["params", "tokens"], "value": [1e8, 1e10]})
-    assert fit.frontier(frame, "tokens", 1e19).to_dict()["width"] == "container"
+    assert charts.frontier(frame, "tokens", 1e19).to_dict()["width"] == "container"

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 
 import scaling
-from reports.fit_frames import fit_frames, points_frame
 from reports.fit_page import build_fit_page, render_fit_page
 from reports.page import Figure, walk
 from scaling.laws import LAWS
+from scaling.plots.frames import fit_frames, points_frame
 
 
 def figure_keys(result: scaling.FitResult, points: scaling.Points) -> list[str]:

@@ -13,6 +13,7 @@ from scaling import FitInputError, Points, fit
 from scaling.comparison import compare
 from scaling.joint import joint
 from scaling.laws import get_law
+from scaling.losses import LEAST_SQUARES
 from scaling.objective import value
 from scaling.problem import pose, solve
 from tests.scaling.conftest import EXAMPLE, points_of, read_rows
@@ -43,7 +44,7 @@ def variants(change: str, noise: float, seed: int) -> tuple[Points, np.ndarray]:
 @pytest.mark.parametrize("vary", [(), ("A",), ("E", "alpha"), ("E", "A", "B", "alpha", "beta")])
 def test_derivatives_of_a_joint_law(vary):
     points, labels = variants("A", 0.01, 0)
-    base = pose(get_law("chinchilla"), points, np.inf, 6.0)
+    base = pose(get_law("chinchilla"), points, LEAST_SQUARES, 6.0)
     law, x = joint(base.law, 2, vary), np.vstack([base.x, (labels == "new").astype(float)])
     rng = np.random.default_rng(1)
     theta = law.starts(x, base.y, base.w, 4) + 0.05 * rng.standard_normal((4, len(law.parameters)))
@@ -78,7 +79,7 @@ def test_no_general_optimiser_finds_a_better_joint_fit(example):
         data=np.tile(points.data, 2),
         loss=np.concatenate([points.loss, example("rw_original").loss]),
     )
-    base = pose(get_law("chinchilla"), both, np.inf, None)
+    base = pose(get_law("chinchilla"), both, LEAST_SQUARES, None)
     law = joint(base.law, 2, ("A", "alpha"))
     problem = replace(base, law=law, x=np.vstack([base.x, np.repeat([0.0, 1.0], points.n)]))
     best, rng = solve(problem), np.random.default_rng(0)
@@ -87,7 +88,7 @@ def test_no_general_optimiser_finds_a_better_joint_fit(example):
     for _ in range(20):
         start = rng.uniform(np.maximum(low, -5), np.minimum(high, 2))
         search = minimize(
-            lambda theta: 1e3 * value(law, theta[None], problem.x, problem.y, problem.w, np.inf)[0],
+            lambda theta: 1e3 * value(law, theta[None], problem.x, problem.y, problem.w, LEAST_SQUARES)[0],
             start,
             method="L-BFGS-B",
             bounds=list(zip(low, high, strict=True)),

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from reports import units
 from scaling.laws import get_law
+from scaling.plots.labels import short
 from scaling.points import AXES, FloatArray, Points
 from scaling.results import FitResult
 
@@ -102,7 +102,7 @@ def _grouped(rows: pl.DataFrame, axis: Axis) -> tuple[pl.DataFrame, tuple[str, .
     if rows["params"].null_count():
         return rows.with_columns(group=pl.lit("measured")), ("measured",), "Points"
     sizes = sorted(rows["params"].unique().to_list())
-    names = {size: units.short(size) for size in sizes}
+    names = {size: short(size) for size in sizes}
     labelled = rows.with_columns(group=pl.Series([names[size] for size in rows["params"].to_list()]))
     few = len(sizes) <= MOST_GROUPS and len(set(names.values())) == len(sizes) and axis == "data"
     return labelled, tuple(names[size] for size in sizes) if few else (), "Params"
@@ -159,3 +159,23 @@ def frontier_frame(result: FitResult, decades_beyond: float = 1.0) -> pl.DataFra
     params, data, loss = result.frontier(budgets)
     frame = pl.DataFrame({"flops": budgets, "params": params, "data": data, "loss": loss})
     return frame.with_columns(beyond=pl.col("flops") > most * (1 + 1e-9))
+
+
+def frontier_lines(result: FitResult, frontier: pl.DataFrame) -> pl.DataFrame:
+    """The frontier as one line for params and one for data: columns flops, quantity (params or the unit), value."""
+    unit = result.provenance.data_unit
+    long = frontier.rename({"data": unit})
+    return long.unpivot(on=["params", unit], index=["flops"], variable_name="quantity")
+
+
+def optimal_frame(result: FitResult, frames: FitFrames) -> pl.DataFrame | None:
+    """The least loss of every amount of data: the compute-optimal runs among the fitted curves, as columns x, loss.
+
+    Only over the x of the curves; None where curves do not run along data, or there is no frontier.
+    """
+    frontier = frontier_frame(result) if frames.axis == "data" else None
+    if frontier is None:
+        return None
+    low, high = frames.curves["x"].min(), frames.curves["x"].max()
+    optimal = frontier.select("loss", x="data").filter(pl.col("x").is_between(low, high))
+    return optimal if len(optimal) > 1 else None

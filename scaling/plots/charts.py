@@ -1,6 +1,6 @@
-"""Charts of a fit: curves with their intervals, the compute-optimal frontier, residuals, predicted against measured.
+"""Charts of a fit: curves with their intervals, the compute-optimal frontier, residuals.
 
-All take frames, so that the statistics stay in :mod:`scaling` and the evaluation of a fit in :mod:`reports.fit_frames`.
+All take frames; :mod:`scaling.plots.frames` evaluates a fit into them.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ from collections.abc import Sequence
 import altair as alt
 import polars as pl
 
-from reports.charts import base
-from reports.page import AnyChart
+from scaling.plots import axes
+from scaling.plots.axes import AnyChart
 
-ROLES = ("in the fit", "held out")
-ROLE_SIZE = alt.condition(f"datum.role == '{ROLES[0]}'", alt.value(55), alt.value(150))
 USED_SIZE = alt.condition("datum.used == 'fitted'", alt.value(34), alt.value(130))
 
 
@@ -51,13 +49,13 @@ def _used(points: pl.DataFrame) -> alt.Shape:
     )
 
 
-def _role(legend: alt.Legend | None) -> alt.Shape:
-    """Circles for runs that were fitted, diamonds for those that were predicted."""
-    return alt.Shape("role:N", scale=alt.Scale(domain=list(ROLES), range=["circle", "diamond"]), legend=legend)
-
-
 def fitted_curves(
-    points: pl.DataFrame, curves: pl.DataFrame, groups: Sequence[str], group_title: str, x_title: str
+    points: pl.DataFrame,
+    curves: pl.DataFrame,
+    groups: Sequence[str],
+    group_title: str,
+    x_title: str,
+    optimal: pl.DataFrame | None = None,
 ) -> AnyChart:
     """Measured points and the fitted curve of every group, with the interval for a new run as a band.
 
@@ -67,11 +65,12 @@ def fitted_curves(
         groups: the model sizes in ascending order; empty colours by params.
         group_title: what a group is, for the legend.
         x_title: what x is, with its unit.
+        optimal: columns x, loss of the compute-optimal runs, drawn as a broken line.
     """
     colour = size_colour(points, groups, group_title)
-    x = base.log_x("x", x_title, [*points["x"].to_list(), *curves["x"].to_list()])
+    x = axes.log_x("x", x_title, [*points["x"].to_list(), *curves["x"].to_list()])
     losses = [*points["loss"], *curves["loss"], *curves["low"].drop_nulls(), *curves["high"].drop_nulls()]
-    y, low = base.loss_y("loss", losses), base.loss_y("low", losses)
+    y, low = axes.loss_y("loss", losses), axes.loss_y("low", losses)
     band = alt.Chart(curves).mark_area(opacity=0.13).encode(x=x, y=low, y2="high:Q", detail="group:N")
     line = alt.Chart(curves).mark_line(strokeWidth=1.6, strokeDash=[1, 0], style="frontier")
     line = line.encode(x=x, y=y, detail="group:N")
@@ -84,9 +83,9 @@ def fitted_curves(
         alt.Tooltip("loss:Q", title="measured", format=".4f"),
     ]
     dots = alt.Chart(points).mark_point(filled=True, opacity=0.85)
-    return base.layered(
-        band, line, dots.encode(x=x, y=y, color=colour, tooltip=tooltip, shape=_used(points), size=USED_SIZE)
-    )
+    dots = dots.encode(x=x, y=y, color=colour, tooltip=tooltip, shape=_used(points), size=USED_SIZE)
+    best = [] if optimal is None else [alt.Chart(optimal).mark_line(style="frontier").encode(x=x, y=y, order="x:Q")]
+    return axes.layered(band, line, *best, dots)
 
 
 def frontier(frame: pl.DataFrame, data_name: str, measured_to: float) -> AnyChart:
@@ -102,20 +101,20 @@ def frontier(frame: pl.DataFrame, data_name: str, measured_to: float) -> AnyChar
         scale=alt.Scale(domain=["params", data_name]),
         legend=alt.Legend(title="Compute-optimal", symbolType="stroke"),
     )
-    x = base.log_x("flops", "Training compute (FLOPs)", frame["flops"].to_list())
+    x = axes.log_x("flops", "Training compute (FLOPs)", frame["flops"].to_list())
     lines = (
         alt.Chart(frame)
         .mark_line(strokeWidth=2.2)
         .encode(
             x=x,
-            y=base.log_y("value", f"Params or {data_name}", frame["value"].to_list()),
+            y=axes.log_y("value", f"Params or {data_name}", frame["value"].to_list()),
             color=colour,
             strokeDash=alt.StrokeDash("quantity:N", legend=None, scale=alt.Scale(range=[[1, 0], [6, 3]])),
             tooltip=["quantity:N", alt.Tooltip("flops:Q", format=".3e"), alt.Tooltip("value:Q", format=".3s")],
         )
     )
     rule = alt.Chart(pl.DataFrame({"flops": [measured_to]})).mark_rule(style="reference").encode(x=x)
-    return base.layered(rule, lines)
+    return axes.layered(rule, lines)
 
 
 def residuals(frame: pl.DataFrame, groups: Sequence[str], group_title: str) -> AnyChart:
@@ -133,8 +132,8 @@ def residuals(frame: pl.DataFrame, groups: Sequence[str], group_title: str) -> A
         .encode(
             shape=_used(frame),
             size=USED_SIZE,
-            x=base.linear_x("predicted", "Fitted loss"),
-            y=base.linear_y("residual", "Measured ÷ fitted − 1", axis_format="+.1~%"),
+            x=axes.linear_x("predicted", "Fitted loss"),
+            y=axes.linear_y("residual", "Measured ÷ fitted − 1", axis_format="+.1~%"),
             color=size_colour(frame, groups, group_title, "circle"),
             tooltip=[
                 alt.Tooltip("group:O", title=group_title),
@@ -143,58 +142,4 @@ def residuals(frame: pl.DataFrame, groups: Sequence[str], group_title: str) -> A
             ],
         )
     )
-    return base.layered(zero, dots, height=240)
-
-
-def predicted_against_measured(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
-    """Predicted against measured loss with the interval of each prediction; the diagonal is a perfect prediction.
-
-    Args:
-        frame: columns run, depth, predicted, low, high, measured, role ("in the fit" or "held out").
-        depths: every depth of the study.
-    """
-    values = [*frame["predicted"], *frame["measured"], *frame["low"].drop_nulls(), *frame["high"].drop_nulls()]
-    room = 0.04 * (max(values) - min(values)) or 0.01
-    ends = [min(values) - room, max(values) + room]
-    scale = alt.Scale(domain=ends, nice=False, zero=False)
-    axis = alt.Axis(format="~g", tickCount=6)
-    x = alt.X("measured:Q", title="Measured validation loss", scale=scale, axis=axis)
-    y = alt.Y("predicted:Q", title="Predicted validation loss", scale=scale, axis=axis)
-    diagonal = (
-        alt.Chart(pl.DataFrame({"measured": ends, "predicted": ends})).mark_line(style="reference").encode(x=x, y=y)
-    )
-    shared = alt.Chart(base.as_text(frame, "depth")).encode(x=x, color=base.depth_colour(depths, "circle"))
-    low = alt.Y("low:Q", title="Predicted validation loss", scale=scale, axis=axis)
-    whiskers = shared.mark_rule(strokeWidth=2).encode(y=low, y2="high:Q")
-    numbers = [alt.Tooltip(f"{name}:Q", format=".4f") for name in ("predicted", "low", "high", "measured")]
-    dots = shared.mark_point(filled=True, opacity=1).encode(
-        y=y,
-        shape=_role(alt.Legend(title="Runs", columns=1)),
-        size=ROLE_SIZE,
-        tooltip=["run:N", "depth:O", "role:N", *numbers],
-    )
-    return base.layered(diagonal, whiskers, dots, height=380)
-
-
-def prediction_errors(frame: pl.DataFrame, depths: Sequence[int]) -> AnyChart:
-    """Measured over predicted loss, minus one, of every run, with the interval of its prediction around zero.
-
-    Args:
-        frame: columns run, label, depth, error, low, high, role ("in the fit" or "held out").
-        depths: every depth of the study.
-    """
-    labels = frame["label"].to_list()
-    y = alt.Y("label:N", title=None, sort=labels, axis=alt.Axis(domain=False, ticks=False, grid=True, labelPadding=10))
-    title = "Measured ÷ predicted − 1"
-    axis = alt.Axis(format="+.1~%", tickCount=5, grid=False)
-    shared = alt.Chart(base.as_text(frame, "depth")).encode(y=y, color=base.depth_colour(depths, "circle"))
-    zero = alt.Chart(pl.DataFrame({"error": [0.0]})).mark_rule(style="reference").encode(x="error:Q")
-    bars = shared.mark_rule(strokeWidth=7, opacity=0.3).encode(x=alt.X("low:Q", title=title, axis=axis), x2="high:Q")
-    numbers = [alt.Tooltip(f"{name}:Q", format="+.2%") for name in ("error", "low", "high")]
-    dots = shared.mark_point(filled=True, opacity=1).encode(
-        x=alt.X("error:Q", title=title, axis=axis),
-        shape=_role(None),
-        size=ROLE_SIZE,
-        tooltip=["run:N", "role:N", *numbers],
-    )
-    return base.layered(zero, bars, dots, height=26 * max(len(labels), 3))
+    return axes.layered(zero, dots, height=240)

@@ -1,0 +1,1 @@
+"""Charts of fits, for pages and notebooks; the only part of the package that needs altair and polars."""
