@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from prx_scale.commands import exits
+from prx_scale.commands.allocate import Allocate
 from prx_scale.commands.backtest import Backtest
 from prx_scale.commands.correlate import Correlate
 from prx_scale.commands.evaluate import Evaluate
@@ -31,6 +32,7 @@ VERBS: dict[str, type[Any]] = {
     "fit": Fit,
     "backtest": Backtest,
     "correlate": Correlate,
+    "allocate": Allocate,
     "report": Report,
 }
 

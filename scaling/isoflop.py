@@ -137,7 +137,7 @@ def _log(values: FloatArray) -> FloatArray:
 
 def _distinct(points: Points) -> Points:
     """Without rows that repeat another in size, data and loss."""
-    table = np.stack([points.params, points.data, points.loss], axis=1)
+    table = np.stack([points.need("params"), points.need("data"), points.loss], axis=1)
     return points.take(np.sort(np.unique(table, axis=0, return_index=True)[1]))
 
 
@@ -146,7 +146,12 @@ def _profile(points: Points, budgets: Budgets, number: int, scale: str, merge: f
     chosen = points.take(rows)
     y = chosen.loss if scale == "linear" else np.log(chosen.loss)
     profile = Profile(
-        flops=float(budgets.flops[number]), rows=rows, params=chosen.params, data=chosen.data, y=y, w=chosen.weights
+        flops=float(budgets.flops[number]),
+        rows=rows,
+        params=chosen.need("params"),
+        data=chosen.need("data"),
+        y=y,
+        w=chosen.weights,
     )
     return _merged(profile, merge) if merge and len(rows) else profile
 

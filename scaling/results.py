@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,10 @@ import numpy.typing as npt
 from scaling.errors import FitInputError
 from scaling.laws import get_law
 from scaling.points import AXES, FloatArray
+
+if TYPE_CHECKING:
+    from scaling.cost import Cost
+    from scaling.planning import Allocation
 
 SCHEMA = 1
 
@@ -118,7 +122,8 @@ class FitResult:
         warnings: what a reader has to know before trusting the numbers.
         provenance: where the points came from.
         resampling: how the draws were made, in words.
-        observed: (least, greatest) of every axis that the points have, compute included where it is known.
+        observed: (least, greatest) of every axis that the points have, compute included where it is known, and of
+            "data_per_param".
         draws: natural parameters of every resample, shape (bootstrap, p).
         residuals: log L - log Lhat of every row, inflated by sqrt(n / (n - p)), shape (n,); without the
             offset of the row's run where ``run_noise`` stands for it.
@@ -234,6 +239,21 @@ class FitResult:
             raise FitInputError(f"law '{self.law}' has no trade-off between params and data")
         params, data, loss = (part[0].reshape(budgets.shape) for part in best)
         return params, data, loss
+
+    def allocate(self, flops: float, cost: Cost | None = None, unique: float | None = None) -> Allocation:
+        """The best use of a training budget: N*, D* and L* with intervals, and what other sizes cost.
+
+        Args:
+            flops: training budget C in FLOPs.
+            cost: FLOPs of one sample where that is not k N; see :class:`scaling.cost.Cost`.
+            unique: distinct samples that there are, for laws of repeated data; as many as are seen where None.
+
+        Raises:
+            FitInputError: the law has no trade-off, or what a sample costs is unknown.
+        """
+        from scaling.planning import allocate
+
+        return allocate(self, flops, cost, unique=unique)
 
     def _axes(self, **given: npt.ArrayLike | None) -> tuple[FloatArray, tuple[int, ...]]:
         """Log axes of the law, shape (axes, m), and the shape that the answer is to have."""
