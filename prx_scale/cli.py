@@ -16,6 +16,7 @@ from prx_scale.commands.backtest import Backtest
 from prx_scale.commands.correlate import Correlate
 from prx_scale.commands.evaluate import Evaluate
 from prx_scale.commands.fit import Fit
+from prx_scale.commands.frontier import Frontier
 from prx_scale.commands.quickstart import Quickstart
 from prx_scale.commands.report import Report
 from prx_scale.commands.status import Status
@@ -32,6 +33,7 @@ VERBS: dict[str, type[Any]] = {
     "fit": Fit,
     "backtest": Backtest,
     "correlate": Correlate,
+    "frontier": Frontier,
     "allocate": Allocate,
     "report": Report,
 }

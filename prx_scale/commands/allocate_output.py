@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from prx_scale.commands.text import number, plain_console
+from prx_scale.commands.text import number, plain_console, with_interval
 
 if TYPE_CHECKING:
     from prx_scale.commands.allocate import Plan
     from prx_scale.depthplan import DepthRun, Family
-    from scaling import Estimate, FitResult
+    from scaling import FitResult
 
 _NEIGHBOURS = 4
 _MOST = 12
@@ -73,16 +73,11 @@ def _optimum_table(result: FitResult, plans: Sequence[Plan]) -> Table:
     table = _table(title, "FLOPs", "params N*", f"{unit} D*", "D*/N*", "loss of the curve", "of a run")
     for plan in plans:
         best = plan.allocation
-        cells = [_cell(each) for each in (best.params, best.data, best.data_per_param)]
+        cells = [with_interval(each.value, each.interval) for each in (best.params, best.data, best.data_per_param)]
         table.add_row(
             f"{best.flops:.3g}", *cells, _loss_cell(best.loss.value, best.loss.interval), _span(best.run_interval)
         )
     return table
-
-
-def _cell(value: Estimate) -> str:
-    low, high = value.interval
-    return number(value.value) if math.isnan(low) else f"{number(value.value)} ({number(low)}-{number(high)})"
 
 
 def _span(interval: tuple[float, float]) -> str:
