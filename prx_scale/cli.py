@@ -20,6 +20,7 @@ from prx_scale.commands.frontier import Frontier
 from prx_scale.commands.quickstart import Quickstart
 from prx_scale.commands.report import Report
 from prx_scale.commands.status import Status
+from prx_scale.commands.suggest import Suggest
 from prx_scale.commands.sweep import Sweep
 from prx_scale.commands.train import Train
 from prx_scale.errors import InputError
@@ -35,6 +36,7 @@ VERBS: dict[str, type[Any]] = {
     "correlate": Correlate,
     "frontier": Frontier,
     "allocate": Allocate,
+    "suggest": Suggest,
     "report": Report,
 }
 

@@ -43,11 +43,13 @@ class Family:
         shape: sizes of the model; depth and hidden size are replaced.
         batch: samples a step.
         source: where this came from, for people.
+        least_steps: the shortest run, warm-up and one step.
     """
 
     shape: Shape
     batch: int
     source: str
+    least_steps: int = 1
 
     def at(self, depth: int) -> Shape:
         """The model of that depth."""
@@ -115,7 +117,12 @@ def family_of(path: Path) -> Family:
     """
     loaded = study.load(path)
     run = loaded.runs[0]
-    return Family(shape=model_shape(run), batch=run.training.batch, source=f"{loaded.file}, run {run.id}")
+    return Family(
+        shape=model_shape(run),
+        batch=run.training.batch,
+        source=f"{loaded.file}, run {run.id}",
+        least_steps=run.training.warmup + 1,
+    )
 
 
 def parse_depths(text: str) -> tuple[int, ...]:

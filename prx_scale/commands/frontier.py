@@ -34,8 +34,8 @@ class Frontier(PointOptions):
     scale: Literal["linear", "log"] = "linear"
     """Fit the loss as published, or its logarithm."""
     budgets: Repeated = ()
-    """Budgets in FLOPs: 1e19,1e20. Default: found in the compute of the rows. Budgets in a column of their own are named
-    with --columns flops=COLUMN."""
+    """Budgets in FLOPs: 1e19,1e20. Default: found in the compute of the rows. Budgets in a column of their own are
+    named with --columns flops=COLUMN."""
     tolerance: float = 0.1
     """How far from its budget a row may lie, as a share."""
     merge: float = 0.0
