@@ -7,7 +7,7 @@ apart, log N* = n + a log C and log D* = d + b log C, so a + b shows whether com
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from scaling.results import Estimate, Notice, estimate, finite_json, interval_bo
 MIN_BUDGETS = 3
 _SUM_TOLERANCE = 0.02
 _LEAST_DRAWS = 20
+_MOST_REASONS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,12 +140,14 @@ class Found:
         best: log N*, log D* and log L of every budget, shape (3, k); nan where there is no minimum.
         draws: the same for every resample, shape (b, 3, k).
         optima: what is to be reported of each budget, intervals left out.
+        n_points: rows behind them.
     """
 
     flops: FloatArray
     best: FloatArray
     draws: FloatArray
     optima: tuple[Optimum, ...]
+    n_points: int
 
 
 def assemble(
@@ -180,7 +183,7 @@ def assemble(
         method=method,
         description=description,
         level=level,
-        n_points=sum(optimum.n_rows for optimum in found.optima),
+        n_points=found.n_points,
         reference=float(np.exp(centre)),
         params_exponent=slopes[0],
         data_exponent=slopes[1],
@@ -196,9 +199,8 @@ def assemble(
 
 
 def _too_few(found: Found) -> str:
-    reasons = "; ".join(
-        f"{optimum.flops:.3g} FLOPs: {', '.join(optimum.flags)}" for optimum in found.optima if not optimum.used
-    )
+    lost = [f"{each.flops:.3g} FLOPs: {', '.join(each.flags)}" for each in found.optima if not each.used]
+    reasons = "; ".join([*lost[:_MOST_REASONS], *(["..."] if len(lost) > _MOST_REASONS else [])])
     return f"fewer than two budgets have a usable optimum, so there is no line to draw ({reasons})"
 
 
@@ -223,8 +225,6 @@ def _lines(x: FloatArray, values: FloatArray) -> FloatArray:
 
 
 def _with_intervals(optimum: Optimum, draws: FloatArray, level: float) -> Optimum:
-    from dataclasses import replace
-
     known = draws[np.isfinite(draws[:, 0])]
     if len(known) < _LEAST_DRAWS:
         return optimum

@@ -110,7 +110,13 @@ def isoflop(
     shape = {2: "parabola", 3: "cubic"}[degree]
     what = {"linear": "L", "log": "log L"}[scale]
     return assemble(
-        Found(flops=np.array([profile.flops for profile in profiles]), best=best, draws=draws, optima=optima),
+        Found(
+            flops=np.array([profile.flops for profile in profiles]),
+            best=best,
+            draws=draws,
+            optima=optima,
+            n_points=sum(optimum.n_rows for optimum in optima),
+        ),
         method="isoflop",
         description=f"{shape} of {what} in log N and in log D at every budget; budgets {grouped.found}",
         resampling=RESAMPLINGS[resampling] if bootstrap else "no resampling",

@@ -19,16 +19,21 @@ if TYPE_CHECKING:
 class Frontier(PointOptions):
     """Find the compute-optimal size at every budget from the runs themselves, without a law of size and data.
 
-    Fits a curve of loss over size at every budget (isoFLOP profiles), takes the minima, and draws the lines of N* and
-    D* in compute through them, with intervals and a warning for every budget that cannot be trusted.
+    Fits a curve of loss over size at every budget (isoFLOP profiles), or takes the lowest training curve at every
+    compute (envelope), and draws the lines of N* and D* in compute through the optima, with intervals and warnings.
 
     Example: prx-scale frontier runs.csv --degree 3
 
     Example: prx-scale frontier runs.csv --budgets 6e18,1e19,3e19 --tolerance 0.1 --at 1e22
+
+    Example: prx-scale frontier checkpoints.csv --method envelope
     """
 
-    method: Literal["isoflop"] = "isoflop"
-    """isoflop: a parabola or cubic of loss in log size at every budget."""
+    method: Literal["isoflop", "envelope"] = "isoflop"
+    """isoflop: a parabola or cubic of loss in log size at every budget. envelope: the lowest of the training curves,
+    for runs at a constant rate with many checkpoints; the options for budgets do not concern it."""
+    smooth: int = 5
+    """Checkpoints over which the envelope smooths a curve; 1 leaves curves as they are."""
     degree: Literal[2, 3] = 2
     """Of the isoFLOP curve: 2 as published, 3 for the skew that a parabola leaves out; asks for one size more."""
     scale: Literal["linear", "log"] = "linear"
@@ -71,9 +76,19 @@ class Frontier(PointOptions):
 
     def _find(self, loaded: Loaded, budgets: list[float]) -> Result:
         from scaling import FitInputError
+        from scaling.envelope import envelope
         from scaling.isoflop import isoflop
 
         try:
+            if self.method == "envelope":
+                return envelope(
+                    loaded.points,
+                    smooth=self.smooth,
+                    bootstrap=self.bootstrap,
+                    level=self.level_for(loaded),
+                    seed=self.seed,
+                    flops_per=loaded.provenance.flops_per,
+                )
             return isoflop(
                 loaded.points,
                 degree=self.degree,

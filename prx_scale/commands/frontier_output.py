@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -29,7 +30,8 @@ def print_frontier(result: Frontier, loaded: Loaded, places: Sequence[float]) ->
     rows = f"{result.n_points} of {origin.n_rows} rows from {', '.join(origin.sources)}"
     for line in (f"{result.method}: {result.description}", rows, *loaded.notices, f"intervals: {result.resampling}"):
         console.print(Text(line), soft_wrap=True)
-    tables = [_optima_table(result, unit), _exponent_table(result)]
+    optima = _optima_table(result, unit) if result.method == "isoflop" else _winner_table(result, unit)
+    tables = [optima, _exponent_table(result)]
     if result.loss_laws:
         tables.append(_loss_table(result))
     if places:
@@ -64,6 +66,24 @@ def _optima_table(result: Frontier, unit: str) -> Table:
         flags = ", ".join((*each.flags, *(() if each.used else ("left out",))))
         style = None if each.used else "dim"
         table.add_row(f"{each.flops:.3g}", str(each.n_rows), str(each.n_sizes), trained, *cells, flags, style=style)
+    return table
+
+
+def _winner_table(result: Frontier, unit: str) -> Table:
+    """One row per stretch of compute over which one size is the lowest."""
+    table = _table("lowest curve by compute", "from FLOPs", "to", "params", f"{unit}", "loss", "flags")
+    for (_, flags), stretch in itertools.groupby(result.optima, key=lambda each: (each.params, each.flags)):
+        rows = list(stretch)
+        first, last = rows[0], rows[-1]
+        table.add_row(
+            f"{first.flops:.3g}",
+            f"{last.flops:.3g}",
+            number(first.params),
+            f"{number(first.data)}-{number(last.data)}",
+            f"{first.loss:.4f}-{last.loss:.4f}",
+            ", ".join((*flags, *(() if first.used else ("left out",)))),
+            style=None if first.used else "dim",
+        )
     return table
 
 

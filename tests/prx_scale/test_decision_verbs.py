@@ -70,6 +70,18 @@ def test_frontier(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
         run("frontier", table, "--budgets", "1e18")
 
 
+def test_frontier_of_training_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, lines = tmp_path / "checkpoints.csv", ["params,tokens,flops,loss,run"]
+    for params in np.geomspace(1e7, 1e10, 12):
+        for data in params * np.geomspace(0.1, 2000, 30):
+            loss = 1.7 + 400 * params**-0.34 + 1500 * data**-0.36
+            lines.append(f"{params},{data},{6 * params * data},{loss},r{params:.3g}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert run("frontier", path, "--method", "envelope", "--bootstrap", 30) == 0
+    printed = capsys.readouterr().out
+    assert "lowest curve by compute" in printed and "360 of 360 rows" in printed
+
+
 def test_allocate_from_a_table_and_from_its_fit(table: Path, tmp_path: Path) -> None:
     fitted, direct, again = (tmp_path / name for name in ("fit.json", "direct.json", "again.json"))
     assert run("fit", table, "--bootstrap", 60, "--json", fitted) == 0
