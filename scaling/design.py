@@ -6,14 +6,10 @@ and changes K elsewhere in the same way, so the worth of any set of runs follows
 the parameters this is c-optimal design (Elfving 1952; Silvey 1980) with information ``V^-1 + J'J / s^2``, V being the
 bootstrap covariance; working on losses instead of parameters keeps it sound where the points barely determine some
 parameter, whose resamples then scatter widely while the losses they predict do not.
-
-Runs are chosen greedily, by gain per FLOP, by gain, and between the two, and then exchanged one by one while that
-helps (Fedorov's exchange). A place can be taken twice: repeating a run with another seed averages its luck.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scaling.errors import FitInputError
+from scaling.exchange import Chosen, Kernel, choose
 from scaling.planning import surface_of
 from scaling.points import FloatArray
 from scaling.results import FitResult, Notice, finite_json, interval_bounds
@@ -30,13 +27,6 @@ FEW_SIZES = 4
 _SAME = 0.01
 _LEAST_DRAWS = 100
 _CLIP = 4.0  # robust standard deviations beyond which a resample's loss is drawn in
-_WORTH = 0.01  # share of the variance that one more run has to take away
-_ROUNDS = 20
-_TRIED = 12
-_POWERS = (1.0, 0.5, 0.0)
-_POLISHED = 3
-
-Set = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,26 +133,6 @@ class Suggestion:
         return {"schema": 1, **finite_json(asdict(self))}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Kernel:
-    """Covariance of log loss at the candidates and, last, at the target, shape (m + 1, m + 1); and a run's variance."""
-
-    covariance: FloatArray
-    noise: float
-
-    def after(self, chosen: Sequence[int]) -> FloatArray:
-        """Covariance once these candidates have been run."""
-        covariance = self.covariance.copy()
-        for j in chosen:
-            column = covariance[:, j].copy()
-            covariance -= np.outer(column, column) / (column[j] + self.noise)
-        return covariance
-
-    def variance(self, chosen: Sequence[int]) -> float:
-        """Variance at the target once these candidates have been run."""
-        return max(float(self.after(chosen)[-1, -1]), 0.0)
-
-
 def suggest(
     result: FitResult,
     candidates: Candidates,
@@ -189,7 +159,7 @@ def suggest(
     new = np.array([bool(np.all(np.abs(fitted / size - 1.0) > _SAME)) for size in candidates.params])
     kernel = _kernel(result, candidates, target)
     must = new if 0 < _places(fitted) < FEW_SIZES and bool(new[candidates.flops <= budget].any()) else None
-    chosen = _choose(kernel, candidates.flops, budget, most_runs, must)
+    chosen = choose(kernel, candidates.flops, budget, most_runs, must)
     chosen = tuple(sorted(chosen, key=lambda j: float(candidates.flops[j])))
     runs = _runs(kernel, candidates, chosen, new, result.level)
     before = _width(kernel.variance(()), result.level)
@@ -230,7 +200,7 @@ def _places(sizes: FloatArray) -> int:
     return 1 + int((np.diff(np.log(sizes)) > _SAME).sum()) if len(sizes) else 0
 
 
-def _kernel(result: FitResult, candidates: Candidates, target: tuple[float, float, float]) -> _Kernel:
+def _kernel(result: FitResult, candidates: Candidates, target: tuple[float, float, float]) -> Kernel:
     """Covariance over the resamples; those far out are drawn in, so that a few cannot decide the design."""
     params, data = np.append(candidates.params, target[0]), np.append(candidates.data, target[1])
     values = surface_of(result, draws=True).log_loss(np.log(params), np.log(data))
@@ -241,85 +211,7 @@ def _kernel(result: FitResult, candidates: Candidates, target: tuple[float, floa
     # Residuals are already inflated for the parameters spent on them; their median size is not moved by outliers.
     scatter = 1.4826 * float(np.median(np.abs(result.residuals)))
     noise = max(scatter**2 + result.run_noise**2, 1e-10)
-    return _Kernel(covariance=away.T @ away / (len(away) - 1), noise=noise)
-
-
-def _choose(kernel: _Kernel, flops: FloatArray, budget: float, most: int, must: npt.NDArray[np.bool_] | None) -> Set:
-    """The best set found; with ``must``, one that holds at least one of those candidates."""
-    starts: list[Set] = [()]
-    if must is not None:
-        gain = np.where(must & (flops <= budget), _gains(kernel.covariance, kernel.noise), 0.0)
-        starts = [(int(j),) for j in np.argsort(-gain, kind="stable")[:_TRIED] if gain[j] > 0.0]
-    greedy = [(start, _greedy(kernel, flops, budget, most, start, power)) for start in starts for power in _POWERS]
-    greedy.sort(key=lambda each: kernel.variance(each[1]))
-    found = [_polish(kernel, flops, budget, most, each, kept) for kept, each in greedy[:_POLISHED]]
-    return min(found, key=kernel.variance)
-
-
-def _polish(kernel: _Kernel, flops: FloatArray, budget: float, most: int, start: Set, kept: Set) -> Set:
-    """Exchange; then drop what is hardly worth its place, fill up with what gains most, and exchange again."""
-    chosen = _exchange(kernel, flops, budget, most, start, kept)
-    for _ in range(_ROUNDS):
-        best = kernel.variance(chosen)
-        slim = _pruned(kernel, chosen, len(kept))
-        fuller = _exchange(kernel, flops, budget, most, _greedy(kernel, flops, budget, most, slim, 0.0), kept)
-        if kernel.variance(fuller) > best * (1 - 1e-3):
-            return slim if kernel.variance(slim) <= best * (1 + _WORTH) else chosen
-        chosen = fuller
-    return chosen
-
-
-def _pruned(kernel: _Kernel, chosen: Set, kept: int) -> Set:
-    """Without runs that take away less than ``_WORTH`` of the variance, as long as all of them together do."""
-    limit = kernel.variance(chosen) * (1 + _WORTH)
-    while len(chosen) > kept:
-        fewer = [(*chosen[:i], *chosen[i + 1 :]) for i in range(kept, len(chosen))]
-        slim = min(fewer, key=kernel.variance)
-        if kernel.variance(slim) > limit:
-            break
-        chosen = slim
-    return chosen
-
-
-def _gains(covariance: FloatArray, noise: float) -> FloatArray:
-    """Variance at the target that one more run of each candidate takes away, shape (m,)."""
-    return covariance[-1, :-1] ** 2 / (np.diag(covariance)[:-1] + noise)
-
-
-def _greedy(kernel: _Kernel, flops: FloatArray, budget: float, most: int, start: Set, power: float) -> Set:
-    """Add runs with the most gain over cost to a power: 1 is gain per FLOP, 0 gain alone."""
-    chosen = start
-    while len(chosen) < most:
-        covariance = kernel.after(chosen)
-        gain = _gains(covariance, kernel.noise)
-        left = budget - float(flops[list(chosen)].sum())
-        worth = (flops <= left * (1 + 1e-12)) & (gain > _WORTH * covariance[-1, -1])
-        if not worth.any():
-            break
-        score = gain / flops**power
-        chosen = (*chosen, int(np.argmax(np.where(worth, score, -np.inf))))
-    return chosen
-
-
-def _exchange(kernel: _Kernel, flops: FloatArray, budget: float, most: int, start: Set, kept: Set) -> Set:
-    """Swap runs for better ones that the budget bears, and fill up, while the variance falls."""
-    chosen, best = start, kernel.variance(start)
-    for _ in range(_ROUNDS):
-        previous = best
-        for place in range(len(kept), len(chosen)):
-            others = (*chosen[:place], *chosen[place + 1 :])
-            room = budget - float(flops[list(others)].sum())
-            covariance = kernel.after(others)
-            gain = np.where(flops <= room * (1 + 1e-12), _gains(covariance, kernel.noise), -np.inf)
-            swapped = (*others[:place], int(np.argmax(gain)), *others[place:])
-            variance = float(covariance[-1, -1] - gain.max())
-            if variance < best * (1 - 1e-6):
-                chosen, best = swapped, variance
-        chosen = _greedy(kernel, flops, budget, most, chosen, 1.0)
-        best = kernel.variance(chosen)
-        if best > previous * (1 - 1e-4):
-            break
-    return chosen
+    return Kernel(covariance=away.T @ away / (len(away) - 1), noise=noise)
 
 
 def _width(variance: float, level: float) -> float:
@@ -330,7 +222,7 @@ def _width(variance: float, level: float) -> float:
 
 
 def _runs(
-    kernel: _Kernel, candidates: Candidates, chosen: Set, new: npt.NDArray[np.bool_], level: float
+    kernel: Kernel, candidates: Candidates, chosen: Chosen, new: npt.NDArray[np.bool_], level: float
 ) -> tuple[NextRun, ...]:
     widths = [_width(kernel.variance(chosen[:k]), level) for k in range(len(chosen) + 1)]
     cost = np.cumsum(candidates.flops[list(chosen)])
@@ -351,7 +243,7 @@ def _runs(
     )
 
 
-def largest_run(candidates: Candidates, budget: float, ratio: float) -> Set:
+def largest_run(candidates: Candidates, budget: float, ratio: float) -> Chosen:
     """The dearest affordable candidate; of equally dear ones (to a fifth) that nearest to D / N = ratio."""
     affordable = np.flatnonzero(candidates.flops <= budget)
     dear = affordable[candidates.flops[affordable] >= 0.8 * candidates.flops[affordable].max()]
@@ -359,7 +251,7 @@ def largest_run(candidates: Candidates, budget: float, ratio: float) -> Set:
     return (int(dear[np.argmin(away)]),)
 
 
-def repeats(candidates: Candidates, budget: float) -> Set:
+def repeats(candidates: Candidates, budget: float) -> Chosen:
     """Fitted runs over again, the dearest first, round after round until the budget is spent."""
     order = [int(j) for j in np.argsort(-candidates.flops, kind="stable") if candidates.fitted[j]]
     chosen: list[int] = []
@@ -374,7 +266,7 @@ def repeats(candidates: Candidates, budget: float) -> Set:
 
 
 def _alternatives(
-    kernel: _Kernel, candidates: Candidates, budget: float, ratio: float, level: float
+    kernel: Kernel, candidates: Candidates, budget: float, ratio: float, level: float
 ) -> list[Alternative]:
     named = {
         "one run, as large as can be": largest_run(candidates, budget, ratio),
