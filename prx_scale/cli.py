@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from prx_scale.commands import exits
+from prx_scale.commands.allocate import Allocate
 from prx_scale.commands.backtest import Backtest
 from prx_scale.commands.compare import Compare
 from prx_scale.commands.correlate import Correlate
@@ -18,10 +19,12 @@ from prx_scale.commands.curve import Curve
 from prx_scale.commands.downstream import Downstream
 from prx_scale.commands.evaluate import Evaluate
 from prx_scale.commands.fit import Fit
+from prx_scale.commands.frontier import Frontier
 from prx_scale.commands.quickstart import Quickstart
 from prx_scale.commands.rank import Rank
 from prx_scale.commands.report import Report
 from prx_scale.commands.status import Status
+from prx_scale.commands.suggest import Suggest
 from prx_scale.commands.sweep import Sweep
 from prx_scale.commands.train import Train
 from prx_scale.errors import InputError
@@ -39,6 +42,9 @@ VERBS: dict[str, type[Any]] = {
     "downstream": Downstream,
     "curve": Curve,
     "rank": Rank,
+    "frontier": Frontier,
+    "allocate": Allocate,
+    "suggest": Suggest,
     "report": Report,
 }
 

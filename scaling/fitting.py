@@ -176,6 +176,8 @@ def _status(optimum: Optimum) -> str:
 
 def _observed(points: Points, flops_per: float | None) -> dict[str, tuple[float, float]]:
     columns = {name: points.axis(name, flops_per) for name in AXES}
+    if points.params is not None and points.data is not None:
+        columns["data_per_param"] = points.data / points.params
     return {name: (float(values.min()), float(values.max())) for name, values in columns.items() if values is not None}
 
 

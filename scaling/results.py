@@ -17,6 +17,8 @@ from scaling.points import AXES, FloatArray, Points
 
 if TYPE_CHECKING:
     from scaling.backtest_records import Backtest
+    from scaling.cost import Cost
+    from scaling.planning import Allocation
     from scaling.plots.axes import AnyChart
     from scaling.plots.notebook import Kind
 
@@ -129,7 +131,8 @@ class FitResult:
         warnings: what a reader has to know before trusting the numbers.
         provenance: where the points came from.
         resampling: how the draws were made, in words.
-        observed: (least, greatest) of every axis that the points have, compute included where it is known.
+        observed: (least, greatest) of every axis that the points have, compute included where it is known, and of
+            "data_per_param".
         criteria: AICc and BIC.
         intervals: kind of the intervals, see ``scaling.intervals``.
         draws: natural parameters of every resample, shape (bootstrap, p).
@@ -299,6 +302,21 @@ class FitResult:
         from scaling.plots.notebook import plot
 
         return plot(self, kind)
+
+    def allocate(self, flops: float, cost: Cost | None = None, unique: float | None = None) -> Allocation:
+        """The best use of a training budget: N*, D* and L* with intervals, and what other sizes cost.
+
+        Args:
+            flops: training budget C in FLOPs.
+            cost: FLOPs of one sample where that is not k N; see :class:`scaling.cost.Cost`.
+            unique: distinct samples that there are, for laws of repeated data; as many as are seen where None.
+
+        Raises:
+            FitInputError: the law has no trade-off, or what a sample costs is unknown.
+        """
+        from scaling.planning import allocate
+
+        return allocate(self, flops, cost, unique=unique)
 
     def log_axes(self, **given: npt.ArrayLike | None) -> tuple[FloatArray, tuple[int, ...]]:
         """Log axes of the law, shape (axes, m), and the shape that the answer is to have."""

@@ -109,8 +109,8 @@ class Fit(PointOptions):
             raise InputError(f"{', '.join(loaded.provenance.sources)} (data in {unit}): {error}") from error
 
 
-def parse_target(text: str) -> dict[str, float]:
-    """Read ``params=1.3B,samples=40M``.
+def parse_target(text: str, option: str = "--predict") -> dict[str, float]:
+    """Read ``params=1.3B,samples=40M``; ``option`` is named in errors.
 
     Returns:
         Values by axis (params, data, flops, steps, unique), those that were given; a given unit under "samples" or
@@ -124,12 +124,12 @@ def parse_target(text: str) -> dict[str, float]:
         key, sign, value = (piece.strip() for piece in part.partition("="))
         if not sign or key not in (*_AXES, *_DATA_KEYS):
             raise InputError(
-                f"--predict {text}: expected params=..,samples=.. (or tokens=, data=, flops=, steps=, unique=),"
+                f"{option} {text}: expected params=..,samples=.. (or tokens=, data=, flops=, steps=, unique=),"
                 f" got '{part}'"
             )
         if key in target or (key in _DATA_KEYS and "data" in target):
-            raise InputError(f"--predict {text}: '{key}' says twice how much; give it once")
-        target[key] = parse_quantity(value, f"--predict {text}")
+            raise InputError(f"{option} {text}: '{key}' says twice how much; give it once")
+        target[key] = parse_quantity(value, f"{option} {text}")
         if key in _DATA_KEYS:
             target["data"] = target[key]
     return target

@@ -35,6 +35,17 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def with_interval(value: float, interval: tuple[float, float]) -> str:
+    """A count and its interval: 2.79G (2.51G-3.11G); the count alone where the interval is nan.
+
+    Args:
+        value: not negative.
+        interval: lower and upper end.
+    """
+    low, high = interval
+    return number(value) if low != low else f"{number(value)} ({number(low)}-{number(high)})"
+
+
 def parse_quantity(text: str, where: str) -> float:
     """Read ``1.3B``, ``40M``, ``5e22``: K, M, B (or G) and T are powers of a thousand.
 
