@@ -26,7 +26,7 @@ def print_fit(result: FitResult, notices: tuple[str, ...]) -> None:
         console.print(Text(notice))
     agreement = f"{result.status}, {result.starts_agreeing:.0%} of starts agree"
     console.print(Text(f"objective {result.objective:.10g} ({result.loss_kind}), {agreement}"))
-    console.print(Text(f"intervals: {result.intervals}; {result.resampling}"))
+    console.print(Text(f"intervals: {_intervals_line(result)}"))
     console.print(_parameter_table(result))
     scores = result.criteria
     console.print(Text(f"AICc {scores.aicc:.2f}, BIC {scores.bic:.2f} ({scores.likelihood})"))
@@ -34,6 +34,12 @@ def print_fit(result: FitResult, notices: tuple[str, ...]) -> None:
         console.print(_prediction_table(result))
     for warning in result.warnings:
         console.print(Text.assemble(("warning ", "yellow"), f"[{warning.code}] {warning.message}"))
+
+
+def _intervals_line(result: FitResult) -> str:
+    if result.intervals in ("delta", "profile"):
+        return f"{result.intervals}; of new runs: {result.resampling}"
+    return f"{result.intervals}, {result.resampling}"
 
 
 def _points_line(result: FitResult) -> str:
