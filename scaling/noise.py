@@ -14,8 +14,8 @@ smaller than the noise, because the curve bends towards the points. Two models:
   it is evaluated on a grid, and every draw takes its own pair from it, so that few runs give the wide intervals that
   they deserve.
 
-In both every draw has a standard deviation of its own, s sqrt(nu / chi2_nu) with nu = n - p: percentiles of the draws
-are then Student's t intervals where the law is linear in its parameters.
+In both every draw has a standard deviation of its own, s sqrt(nu / chi2_nu), nu the degrees of freedom behind it:
+percentiles of the draws are then Student's t intervals where the law is linear in its parameters.
 """
 
 from __future__ import annotations
@@ -107,12 +107,25 @@ def _independent(problem: Problem, near: Companion, count: int, rng: np.random.G
     pool = pool - pool.mean()
     sigma = float(np.sqrt(np.sum(near.residual**2) / near.freedom))
     pool *= sigma / max(float(np.sqrt(np.mean(pool**2))), 1e-300)
-    share, scale = taken / n, scales(near.freedom, count, rng)
+    share = taken / n
+    freedom = min(near.freedom, _freedom(near.jacobian, share))
+    scale = scales(freedom, count, rng)
     signs = rng.choice(np.array([-1.0, 1.0]), size=(count, n))
     around = np.sqrt(np.mean(pool[_neighbours(problem.x)] ** 2, axis=1))
     rows = np.sqrt(1.0 - share) * signs * pool + np.sqrt(share) * around * rng.standard_normal((count, n))
     luck = np.sqrt(1.0 - share) * rng.choice(pool, size=count) + np.sqrt(share) * sigma * rng.standard_normal(count)
-    return Noise(rows=scale[:, None] * rows / problem.precision, luck=scale * luck, between=0.0, freedom=near.freedom)
+    return Noise(rows=scale[:, None] * rows / problem.precision, luck=scale * luck, between=0.0, freedom=freedom)
+
+
+def _freedom(basis: FloatArray, share: float) -> int:
+    """Degrees of freedom of the variance that rows of their own sizes give, on average over directions of the fit.
+
+    In a direction u it is sum_i c_i r_i^2, c_i = (1 - share) u_i^2 + share / n, which has (sum c)^2 / sum c^2 of them
+    (Satterthwaite): fewer than n - p where few rows decide.
+    """
+    c: FloatArray = (1.0 - share) * basis**2 + share / len(basis)
+    each: FloatArray = 1.0 / np.sum(c**2, axis=0)
+    return max(round(float(each.mean())), 1)
 
 
 def _neighbours(x: FloatArray) -> IntArray:

@@ -46,7 +46,7 @@ def headline(result: FitResult) -> list[str]:
         _points_line(result),
         _columns_line(result),
         f"objective {result.objective:.10g} ({result.loss_kind}), {agreement}",
-        f"intervals: {result.intervals}; {result.resampling}",
+        f"intervals: {_intervals(result)}",
     ]
     return [line for line in lines if line]
 
@@ -115,6 +115,12 @@ def _html_table(grid: Grid) -> str:
 
     body = "".join(row(cells, "td") for cells in grid.rows)
     return f"<table><thead>{row(grid.headings, 'th')}</thead><tbody>{body}</tbody></table>"
+
+
+def _intervals(result: FitResult) -> str:
+    if result.intervals in ("delta", "profile"):
+        return f"{result.intervals}; of new runs: {result.resampling}"
+    return f"{result.intervals}, {result.resampling}"
 
 
 def _points_line(result: FitResult) -> str:

@@ -89,7 +89,7 @@ def covariance(problem: Problem, points: Points, optimum: Optimum, *, robust: bo
 
 
 def _inverse(matrix: FloatArray) -> FloatArray:
-    """Inverse of a symmetric matrix; directions that the points leave free count as known, and are warned of elsewhere."""
+    """Inverse of a symmetric matrix; directions that the points leave free count as known (notices say so)."""
     scale = np.sqrt(np.maximum(np.abs(np.diag(matrix)), 1e-300))
     values, vectors = np.linalg.eigh(matrix / np.outer(scale, scale))
     usable = np.abs(values) > 1e-12 * np.abs(values).max()

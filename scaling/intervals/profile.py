@@ -10,7 +10,7 @@ is multiplied by the ratio of the cluster-robust variance of g to Wald's, and t 
 
 An end is open, and given as 0 or infinity, where the quantity can go to the limit of its range or 64 standard errors
 away without crossing. The constraint is one more row whose weight makes g(theta) = v to 1e-6, so that the batched
-solver does all values at once. Cost: three batched solves an end; about 0.2 s a quantity for 240 rows.
+solver does all values at once. Cost: three batched solves an end; about 0.1 s a quantity for 240 rows.
 """
 
 from __future__ import annotations

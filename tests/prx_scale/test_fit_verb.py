@@ -45,6 +45,25 @@ def test_json_on_standard_output_is_json_only(capsys):
     assert result.predict(best["params"], best["data"]) == pytest.approx(best["loss"], rel=1e-12)
 
 
+def test_loss_and_kind_of_interval_are_chosen_and_said(capsys):
+    chosen = ["--loss", "least-squares", "--intervals", "profile", "--predict", "params=6.9B,tokens=138B"]
+    assert run(*chosen, "--json", "-") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["intervals"], document["criteria"]["likelihood"]) == ("profile", "normal on log loss")
+    (prediction,) = document["predictions"]
+    low, high = prediction["mean_interval"]
+    assert low < prediction["loss"] < high
+    assert run(*chosen) == 0
+    printed = capsys.readouterr().out
+    for words in ("half squared log loss, summed", "intervals: profile", "AICc", "BIC"):
+        assert words in printed
+
+
+def test_delta_and_asymmetry_reach_the_fit(capsys):
+    assert run("--delta", "1e-2", "--asymmetry", "10", "--intervals", "delta") == 0
+    assert "huber(0.01) on log loss, summed; rows below the curve count 10-fold" in capsys.readouterr().out
+
+
 def test_files_are_written_whole(tmp_path, capsys):
     fit, page = tmp_path / "out" / "fit.json", tmp_path / "out" / "fit.html"
     assert run("--json", str(fit), "--html", str(page), "--level", "0.9") == 0
@@ -58,6 +77,10 @@ def test_files_are_written_whole(tmp_path, capsys):
     ("arguments", "words"),
     [
         (["--law", "chinchila"], "did you mean 'chinchilla'"),
+        (["--loss", "l1"], "no loss is called 'l1': valid: huber, least-squares, lad, linear"),
+        (["--intervals", "profile"], "profile intervals need a likelihood"),
+        (["--intervals", "wald"], "no intervals are called 'wald'"),
+        (["--asymmetry", "0"], "asymmetry is 0"),
         (["--law", "power_floor"], "power_floor:params"),
         (["--predict", "params=1B,samples=1M"], "count data in tokens"),
         (["--predict", "params=1B"], "give two of params, data and flops"),

@@ -157,7 +157,7 @@ def test_an_end_that_the_points_do_not_give_is_open():
     result = fit(points, law="power_floor:params", loss="least-squares", intervals="profile", level=0.95, bootstrap=0)
     low, high = result.parameters["E"].interval
     assert low == 0.0
-    assert 0.0 < high < points.loss.min()
+    assert 0.0 < high < points.loss.mean()
     assert FitResult.from_json(result.to_json()).parameters["E"].interval == (low, high)
 
 
