@@ -9,6 +9,7 @@ import numpy as np
 
 from scaling import diagnostics
 from scaling.bootstrap import Draws, resample
+from scaling.calibration import calibrate
 from scaling.errors import FitInputError
 from scaling.laws import Law, get_law
 from scaling.points import AXES, FloatArray, Points
@@ -74,6 +75,8 @@ def fit(
         loss_kind=kind,
         provenance=_provenance(provenance, points, bootstrap, seed, flops_per),
     )
+    if bootstrap:
+        result = replace(result, calibration=calibrate(problem, points, optimum, seed=seed))
     result = replace(result, predictions=tuple(_prediction(result, run) for run in targets))
     return replace(result, warnings=diagnostics.examine(problem, points, optimum, draws, result))
 
@@ -188,6 +191,7 @@ def _provenance(
 
 def _prediction(result: FitResult, run: dict[str, float]) -> Prediction:
     low, high = result.predict_interval(**run)
+    law_low, law_high = result.predict_interval(**run, calibrated=False)
     k, flops = result.provenance.flops_per, run.get("flops")
     if flops is None and k is not None and "params" in run and "data" in run:
         flops = k * run["params"] * run["data"]
@@ -195,4 +199,5 @@ def _prediction(result: FitResult, run: dict[str, float]) -> Prediction:
         **{**dict.fromkeys(AXES), **run, "flops": flops},
         loss=float(result.predict(**run)),
         interval=(float(low), float(high)),
+        law_interval=(float(law_low), float(law_high)),
     )
