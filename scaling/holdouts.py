@@ -81,7 +81,7 @@ def rolling(problem: Problem, points: Points, optimum: Optimum, *, seed: int) ->
         every axis.
     """
     size = sizes(problem.law, problem.x)
-    below = _cuts(problem, size, _ends(points, size))
+    below = _cuts(problem, size, points.ends(size))
     if not len(below):
         return None
     theta = resolve(problem, optimum.theta, problem.y, below * problem.w).theta
@@ -95,21 +95,15 @@ def _moving(law: Law) -> FloatArray:
     return np.array([1.0 if axis in law.exponents else 0.0 for axis in law.axes]) > 0
 
 
-def _ends(points: Points, size: FloatArray) -> FloatArray:
-    codes = points.cluster_codes
-    last = np.full(points.n_clusters, -np.inf)
-    np.maximum.at(last, codes, size)
-    return last[codes]
-
-
 def _cuts(problem: Problem, size: FloatArray, ends: FloatArray) -> FloatArray:
     """Rows below every cut, shape (cuts, n), evenly spread over the cuts that leave enough and test something."""
     needed = len(problem.law.parameters) + _SPARE_ROWS
     x, counted = problem.x[_moving(problem.law)], problem.w > 0
     found: list[FloatArray] = []
-    for cut in np.unique(ends):
-        below = (ends < cut) & counted
-        if below.sum() < needed or not (_tested(size, below) & counted & (size >= cut)).any():
+    end = places(np.exp(ends))  # one cut for a budget, although products of N and D differ in their last digits
+    for cut in range(1, int(end.max()) + 1):
+        below = (end < cut) & counted
+        if below.sum() < needed or not (_tested(size, below) & counted & ~below).any():
             continue
         if all(int(places(np.exp(row[below])).max()) + 1 >= MIN_DISTINCT for row in x):
             found.append(below)
@@ -147,6 +141,6 @@ def _one(
         noise=np.full(test.sum(), noise),
         spread=(high - low) / (2.0 * _CENTRAL),
         improvement=improvement(law, theta, x[:, test], float(size[below].max())),
-        block=np.floor((size.max() - size[test]) / _BLOCK),
+        block=np.floor((size.max() - size[test]) / _BLOCK + 1e-9),
         cut=np.full(test.sum(), float(number)),
     )

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaling import Estimate, FitResult
+from scaling.calibration import Calibration
 
 
 def print_fit(result: FitResult, notices: tuple[str, ...]) -> None:
@@ -27,6 +28,8 @@ def print_fit(result: FitResult, notices: tuple[str, ...]) -> None:
     agreement = f"{result.status}, {result.starts_agreeing:.0%} of starts agree"
     console.print(Text(f"objective {result.objective:.10g} ({result.loss_kind}), {agreement}"))
     console.print(Text(f"intervals: {result.resampling}"))
+    if result.calibration is not None:
+        console.print(Text(_calibration_line(result.calibration)))
     console.print(_parameter_table(result))
     if result.predictions:
         console.print(_prediction_table(result))
@@ -50,6 +53,12 @@ def _columns_line(result: FitResult) -> str:
     if not {"params", "data"} <= set(result.observed):
         return f"columns: {pairs}"
     return f"columns: {pairs}; N params, D {result.provenance.data_unit}, {cost}"
+
+
+def _calibration_line(found: Calibration) -> str:
+    tested = f"{found.n_errors} predictions of fitted points at {found.n_cuts} cuts, {found.n_blocks} independent"
+    source = tested if found.n_blocks else "no hold-out possible, from published tables"
+    return f"calibration: a predicted gain is off by {found.kappa:.0%} ({source}); law exact with {found.right:.0%}"
 
 
 def _parameter_table(result: FitResult) -> Table:
@@ -82,14 +91,17 @@ def _prediction_table(result: FitResult) -> Table:
     axes = [axis for axis in formats if any(getattr(run, axis) is not None for run in result.predictions)]
     names = [{"data": unit, "unique": f"unique {unit}"}.get(axis, axis) for axis in axes]
     names[0] = f"predict: {names[0]}"
-    for heading in (*names, "loss", f"{result.level:.0%} interval for a new run"):
+    for heading in (*names, "loss", f"{result.level:.0%} interval for a new run", "if the law were exact"):
         table.add_column(heading, justify="right")
     for run in result.predictions:
-        low, high = run.interval
-        between = "-" if math.isnan(low) else f"{low:.4f} to {high:.4f}"
         places = [getattr(run, axis) for axis in axes]
         cells = [
             "-" if value is None else format(value, formats[axis]) for axis, value in zip(axes, places, strict=True)
         ]
-        table.add_row(*cells, f"{run.loss:.4f}", between)
+        table.add_row(*cells, f"{run.loss:.4f}", _between(run.interval), _between(run.law_interval))
     return table
+
+
+def _between(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return "-" if math.isnan(low) else f"{low:.4f} to {high:.4f}"
