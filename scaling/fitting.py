@@ -190,7 +190,7 @@ def _provenance(
 
 
 def _prediction(result: FitResult, run: dict[str, float]) -> Prediction:
-    low, high = result.predict_interval(**run)
+    low, high = result.predict_interval(**run, calibrated=True)
     law_low, law_high = result.predict_interval(**run, calibrated=False)
     k, flops = result.provenance.flops_per, run.get("flops")
     if flops is None and k is not None and "params" in run and "data" in run:

@@ -10,11 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from scaling.bootstrap import MIN_DISTINCT, places
 from scaling.laws.base import Law
 from scaling.points import FloatArray, Points
 from scaling.problem import Optimum, Problem, resolve
+
+BoolArray = npt.NDArray[np.bool_]
 
 _MOST_CUTS = 6
 _RESAMPLES = 20  # of the rows below every cut, for the spread that the law expects of itself
@@ -84,22 +87,22 @@ def rolling(problem: Problem, points: Points, optimum: Optimum, *, seed: int) ->
     below = _cuts(problem, size, points.ends(size))
     if not len(below):
         return None
-    theta = resolve(problem, optimum.theta, problem.y, below * problem.w).theta
+    theta = resolve(problem, optimum.theta, problem.y, np.where(below, problem.w, 0.0)).theta
     w = np.concatenate([_resampled(problem, points, each, seed) for each in below])
     draws = resolve(problem, optimum.theta, problem.y, w, rough=True).theta.reshape(len(below), _RESAMPLES, -1)
     parts = [_one(problem, size, mask, theta[i], draws[i], i) for i, mask in enumerate(below)]
     return Holdouts(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
 
 
-def _moving(law: Law) -> FloatArray:
-    return np.array([1.0 if axis in law.exponents else 0.0 for axis in law.axes]) > 0
+def _moving(law: Law) -> BoolArray:
+    return np.array([axis in law.exponents for axis in law.axes])
 
 
-def _cuts(problem: Problem, size: FloatArray, ends: FloatArray) -> FloatArray:
+def _cuts(problem: Problem, size: FloatArray, ends: FloatArray) -> BoolArray:
     """Rows below every cut, shape (cuts, n), evenly spread over the cuts that leave enough and test something."""
     needed = len(problem.law.parameters) + _SPARE_ROWS
     x, counted = problem.x[_moving(problem.law)], problem.w > 0
-    found: list[FloatArray] = []
+    found: list[BoolArray] = []
     end = places(np.exp(ends))  # one cut for a budget, although products of N and D differ in their last digits
     for cut in range(1, int(end.max()) + 1):
         below = (end < cut) & counted
@@ -109,15 +112,15 @@ def _cuts(problem: Problem, size: FloatArray, ends: FloatArray) -> FloatArray:
             found.append(below)
     if len(found) > _MOST_CUTS:
         found = [found[i] for i in np.linspace(0, len(found) - 1, _MOST_CUTS).round().astype(int)]
-    return np.array(found)
+    return np.array(found, dtype=np.bool_).reshape(len(found), len(size))
 
 
-def _tested(size: FloatArray, below: FloatArray) -> FloatArray:
+def _tested(size: FloatArray, below: BoolArray) -> BoolArray:
     reach = size - size[below].max()
     return (reach > _NEAREST) & (reach <= _FARTHEST)
 
 
-def _resampled(problem: Problem, points: Points, below: FloatArray, seed: int) -> FloatArray:
+def _resampled(problem: Problem, points: Points, below: BoolArray, seed: int) -> FloatArray:
     """Weights of resamples of the clusters below a cut, shape (resamples, n)."""
     names, codes = np.unique(points.cluster_codes[below], return_inverse=True)
     rng = np.random.default_rng([seed, len(names)])
@@ -128,19 +131,19 @@ def _resampled(problem: Problem, points: Points, below: FloatArray, seed: int) -
 
 
 def _one(
-    problem: Problem, size: FloatArray, below: FloatArray, theta: FloatArray, draws: FloatArray, number: int
+    problem: Problem, size: FloatArray, below: BoolArray, theta: FloatArray, draws: FloatArray, number: int
 ) -> Holdouts:
     law, x = problem.law, problem.x
     residual = problem.y - law.log_loss(theta[None], x)[0]
     n, p = int(below.sum()), len(theta)
-    noise = np.quantile(np.abs(residual[below]), 0.8) / _CENTRAL * np.sqrt(n / (n - p))
+    noise = float(np.quantile(np.abs(residual[below]), 0.8)) / _CENTRAL * np.sqrt(n / (n - p))
     test = _tested(size, below) & (problem.w > 0) & ~below
     low, high = np.quantile(law.log_loss(draws, x[:, test]), [0.1, 0.9], axis=0)
     return Holdouts(
         error=residual[test],
-        noise=np.full(test.sum(), noise),
+        noise=np.full(int(test.sum()), noise),
         spread=(high - low) / (2.0 * _CENTRAL),
         improvement=improvement(law, theta, x[:, test], float(size[below].max())),
         block=np.floor((size.max() - size[test]) / _BLOCK + 1e-9),
-        cut=np.full(test.sum(), float(number)),
+        cut=np.full(int(test.sum()), float(number)),
     )

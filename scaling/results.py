@@ -342,7 +342,12 @@ def _estimates(table: Mapping[str, Any]) -> dict[str, Estimate]:
 
 def _prediction(row: Mapping[str, Any]) -> Prediction:
     places = {axis: None if row.get(axis) is None else float(row[axis]) for axis in AXES}
-    return Prediction(**places, loss=_number(row["loss"]), interval=_pair(row["interval"]), law_interval=_pair(row["law_interval"]))
+    return Prediction(
+        **places,
+        loss=_number(row["loss"]),
+        interval=_pair(row["interval"]),
+        law_interval=_pair(row["law_interval"]),
+    )
 
 
 def _parse(document: Mapping[str, Any]) -> FitResult:

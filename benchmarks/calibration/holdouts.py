@@ -148,7 +148,9 @@ def _mean(parts: Sequence[Outcome]) -> str:
 
 def print_simulated(seeds: int) -> None:
     """Coverage and width where the law is right."""
-    print(f"\nwell-specified, {seeds} tables each: coverage of 80 % and of 95 % intervals and median width (%) at 10x\n")
+    print(
+        f"\nwell-specified, {seeds} tables each: coverage of 80 % and of 95 % intervals and median width (%) at 10x\n"
+    )
     print("| design | noise | law only | calibrated | mean probability of kappa = 0 |")
     print("|---|---|---|---|---|")
     for design in DESIGNS:

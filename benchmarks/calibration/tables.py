@@ -63,9 +63,7 @@ def tables() -> Iterator[Table]:
     path = PUBLISHED / "overtraining.csv"
     if path.exists():
         for train_set in TRAIN_SETS:
-            points = read(
-                path, lambda row, name=train_set: row["train_set"] == name and row["eval_set"] == "openlm"
-            )
+            points = read(path, lambda row, name=train_set: row["train_set"] == name and row["eval_set"] == "openlm")
             yield Table(name=f"over-training, openlm, {train_set}", family="over-training", core=False, points=points)
 
 
