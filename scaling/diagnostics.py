@@ -310,8 +310,9 @@ def _extrapolation(fit: Examined) -> Iterator[Notice]:
         if times > _FAR:
             yield Notice(
                 code="extrapolation",
-                message=f"{where} is {times:.0f} times the largest {name} fitted; on"
-                " published tables even calibrated intervals miss more often out there. Fit a run in between first.",
+                message=f"{where} is {times:.0f} times the largest {name} fitted;"
+                " there the interval rests on how laws failed on other tables more than on these points."
+                " Fit a run in between first.",
             )
         elif run.params and run.data and (range_ := _ratio_range(fit.points)):
             ratio, (low, high) = run.data / run.params, range_
