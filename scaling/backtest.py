@@ -30,13 +30,18 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class _Held:
-    """Predictions of one law at one cut: row numbers, extrapolation factors, errors, interval hits and widths."""
+    """Predictions of one law at one cut: row numbers, extrapolation factors, errors, interval hits and widths.
+
+    Of intervals there are two: calibrated, and of the law alone.
+    """
 
     row: npt.NDArray[np.intp]
     factor: FloatArray
     error: FloatArray
     inside: FloatArray
     width: FloatArray
+    law_inside: FloatArray
+    law_width: FloatArray
 
     def score(self) -> Score:
         return Score(
@@ -46,6 +51,8 @@ class _Held:
             max_abs=float(np.abs(self.error).max()),
             coverage=float(self.inside.mean()),
             log_width=float(self.width.mean()),
+            law_coverage=float(self.law_inside.mean()),
+            law_log_width=float(self.law_width.mean()),
         )
 
     def where(self, mask: BoolArray) -> _Held:
@@ -96,7 +103,7 @@ def backtest(
     flops = points.compute(flops_per)
     if flops is None:
         raise FitInputError("a backtest cuts in compute: give the points a flops column")
-    ends = _ends(points, flops)
+    ends = points.ends(flops)
     possible = _possible_cuts(points, flops, ends, laws)
     chosen = _spread(possible, max_cuts) if cuts is None else _given(cuts, points, flops, ends, laws)
     done: list[tuple[Cut, _Held]] = []
@@ -131,14 +138,6 @@ def _check_laws(laws: Sequence[str], max_cuts: int) -> None:
         raise FitInputError(f"a law is named twice: {', '.join(laws)}; name each once")
     if max_cuts < 1:
         raise FitInputError(f"max_cuts is {max_cuts}: make at least one cut")
-
-
-def _ends(points: Points, flops: FloatArray) -> FloatArray:
-    """The compute at which the run of every row ends, shape (n,)."""
-    codes = points.cluster_codes
-    last = np.zeros(points.n_clusters)
-    np.maximum.at(last, codes, flops)
-    return last[codes]
 
 
 def _lacking(points: Points, flops: FloatArray, below: BoolArray, laws: Sequence[str]) -> str | None:
@@ -205,15 +204,17 @@ def _one(
     axes: dict[str, Any] = {
         axis: flops[above] if axis == "flops" else points.need(axis)[above] for axis in get_law(law).axes
     }
-    low, high = result.predict_interval(**axes)
-    inside = np.where(np.isnan(low), np.nan, (low <= loss) & (loss <= high))
+    inside, width = _hits(loss, *result.predict_interval(**axes))
+    law_inside, law_width = _hits(loss, *result.predict_interval(**axes, calibrated=False))
     largest = float(flops[below].max())
     held = _Held(
         row=above,
         factor=flops[above] / largest,
         error=np.log(loss) - np.log(result.predict(**axes)),
         inside=inside,
-        width=np.log(high / low),
+        width=width,
+        law_inside=law_inside,
+        law_width=law_width,
     )
     record = Cut(
         law=law,
@@ -226,6 +227,11 @@ def _one(
         score=held.score(),
     )
     return record, held
+
+
+def _hits(loss: FloatArray, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Whether losses lie in their intervals, and log(upper / lower); nan without resamples."""
+    return np.where(np.isnan(low), np.nan, (low <= loss) & (loss <= high)), np.log(high / low)
 
 
 def _bins(law: str, parts: Sequence[_Held]) -> list[Bin]:

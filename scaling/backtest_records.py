@@ -22,8 +22,10 @@ class Score:
         mean_abs: mean of abs(log L - log Lhat).
         mean_signed: mean of log L - log Lhat; negative where predictions were too high.
         max_abs: greatest of abs(log L - log Lhat).
-        coverage: share of the rows inside their interval; nan without resamples.
+        coverage: share of the rows inside their calibrated interval; nan without resamples.
         log_width: mean of log(upper / lower) of the intervals; nan without resamples.
+        law_coverage: coverage of intervals that take the law for true.
+        law_log_width: their mean log(upper / lower).
     """
 
     n: int
@@ -32,6 +34,8 @@ class Score:
     max_abs: float
     coverage: float
     log_width: float
+    law_coverage: float
+    law_log_width: float
 
 
 @dataclass(frozen=True, kw_only=True)

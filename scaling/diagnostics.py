@@ -304,6 +304,27 @@ def _resamples(fit: Examined) -> Iterator[Notice]:
         )
 
 
+def _calibration(fit: Examined) -> Iterator[Notice]:
+    found = fit.result.calibration
+    if found is None or not fit.result.predictions:
+        return
+    if not found.n_blocks:
+        yield Notice(
+            code="calibration-prior",
+            message="These points leave no smaller fit to test on the larger ones, so the room that intervals leave"
+            f" for the law being only approximately right ({found.kappa:.0%} of the predicted gain) comes from"
+            " published tables, not from these points. Runs that end at more amounts of compute would replace it.",
+        )
+    elif found.biased:
+        same, word = max(found.n_high, found.n_low), "high" if found.n_high > found.n_low else "low"
+        yield Notice(
+            code="holdout-bias",
+            message=f"Fits of the smaller points predict the larger ones too {word} at {same} of {found.n_cuts} cuts"
+            f" (mean signed log error {found.mean_signed:+.4f}). Intervals are widened for it, not shifted: expect"
+            " a new run on that side, or try another law with prx-scale backtest.",
+        )
+
+
 def _extrapolation(fit: Examined) -> Iterator[Notice]:
     for run in fit.result.predictions:
         given = {axis: value for axis in AXES if axis != "flops" and (value := getattr(run, axis)) is not None}
@@ -313,8 +334,9 @@ def _extrapolation(fit: Examined) -> Iterator[Notice]:
         if times > _FAR:
             yield Notice(
                 code="extrapolation",
-                message=f"{where} is {times:.0f} times the largest {name} fitted; on"
-                " published tables intervals that far out were too narrow. Fit a run in between first.",
+                message=f"{where} is {times:.0f} times the largest {name} fitted;"
+                " there the interval rests on how laws failed on other tables more than on these points."
+                " Fit a run in between first.",
             )
         elif run.params and run.data and (range_ := _ratio_range(fit.points)):
             ratio, (low, high) = run.data / run.params, range_
@@ -377,6 +399,7 @@ _CHECKS: tuple[Callable[[Examined], Iterator[Notice]], ...] = (
     _convention,
     _mixed,
     _resamples,
+    _calibration,
     _extrapolation,
     _optimum,
 )

@@ -9,6 +9,7 @@ import numpy as np
 
 from scaling import diagnostics, losses
 from scaling.bootstrap import Draws, resample
+from scaling.calibration import calibrate
 from scaling.columns import Gathered, Table, gather
 from scaling.criteria import criteria
 from scaling.errors import FitInputError
@@ -91,6 +92,8 @@ def fit(
     bounds = bounds_of(intervals, problem, points, optimum, draws.theta, level)
     result = _assemble(bounds, draws, flops_per)
     result = replace(result, provenance=_provenance(provenance, points, bootstrap, seed, flops_per))
+    if bootstrap:
+        result = replace(result, calibration=calibrate(problem, points, optimum, seed=seed))
     result = replace(result, predictions=tuple(_prediction(result, bounds, run) for run in targets))
     return replace(result, warnings=diagnostics.examine(problem, points, optimum, draws, result))
 
@@ -189,7 +192,8 @@ def _provenance(
 
 
 def _prediction(result: FitResult, bounds: Bounds, run: dict[str, float]) -> Prediction:
-    low, high = result.predict_interval(**run)
+    low, high = result.predict_interval(**run, calibrated=True)
+    law_low, law_high = result.predict_interval(**run, calibrated=False)
     k, flops = result.provenance.flops_per, run.get("flops")
     if flops is None and k is not None and "params" in run and "data" in run:
         flops = k * run["params"] * run["data"]
@@ -198,5 +202,6 @@ def _prediction(result: FitResult, bounds: Bounds, run: dict[str, float]) -> Pre
         **{**dict.fromkeys(AXES), **run, "flops": flops},
         loss=float(result.predict(**run)),
         interval=(float(low), float(high)),
+        law_interval=(float(law_low), float(law_high)),
         mean_interval=bounds.interval(mean_at(bounds.problem, place)),
     )

@@ -35,9 +35,14 @@ _ZONE = 0.25  # share of residuals in the zone over which the curvature of the l
 IntArray = npt.NDArray[np.intp]
 
 
+def part_rows(n: int) -> IntArray:
+    """Numbers of about ``PART`` of n rows, evenly spread."""
+    return np.unique(np.linspace(0, n - 1, PART).round().astype(np.intp))
+
+
 def part(problem: Problem) -> Problem:
-    """About ``PART`` rows of a problem, evenly spread over its rows, which are in order of their values."""
-    rows = np.unique(np.linspace(0, len(problem.y) - 1, PART).round().astype(np.intp))
+    """The :func:`part_rows` of a problem, whose rows are in order of their values."""
+    rows = part_rows(len(problem.y))
     return replace(
         problem, x=problem.x[:, rows], y=problem.y[rows], w=problem.w[rows], precision=problem.precision[rows]
     )

@@ -130,6 +130,13 @@ class Points:
         """One of ``AXES``, shape (n,), compute by way of :meth:`compute`; None where the points do not say."""
         return self.compute(flops_per) if name == "flops" else getattr(self, name)
 
+    def ends(self, values: FloatArray) -> FloatArray:
+        """The greatest of ``values``, shape (n,), in the cluster of every row: where its run ends, shape (n,)."""
+        codes = self.cluster_codes
+        last = np.full(self.n_clusters, -np.inf)
+        np.maximum.at(last, codes, values)
+        return last[codes]
+
     def take(self, index: npt.NDArray[Any]) -> Points:
         """The rows ``index`` (numbers or a mask), in that order."""
         picked = {name: values[index] for name, values in self._given().items()}

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from scaling.calibration import Calibration
 from scaling.criteria import Criteria
 from scaling.errors import FitInputError
+from scaling.holdouts import improvement
 from scaling.laws import get_law
+from scaling.laws.base import Frame
 from scaling.points import AXES, FloatArray, Points
 
 if TYPE_CHECKING:
@@ -50,7 +53,8 @@ class Prediction:
 
     Attributes:
         loss: predicted loss.
-        interval: where a new run falls with the result's level.
+        interval: where a new run falls with the result's level, with room for the law being only about right.
+        law_interval: the same if the law were exactly right; see docs/calibration.md.
         params: trainable parameters N; like every axis, None where the law did not need it and it was not given.
         data: samples or tokens D.
         flops: training FLOPs; None too where the points do not say how much a sample costs.
@@ -61,6 +65,7 @@ class Prediction:
 
     loss: float
     interval: tuple[float, float]
+    law_interval: tuple[float, float] = (float("nan"), float("nan"))
     params: float | None = None
     data: float | None = None
     flops: float | None = None
@@ -141,6 +146,7 @@ class FitResult:
             offset of the row's run where ``run_noise`` stands for it.
         run_noise: standard deviation of log loss between runs of one size, where few sizes would hide it.
         run_freedom: degrees of freedom behind ``run_noise``; 0 where it was not estimated.
+        calibration: what hold-outs inside the fit say about extrapolations; None without resamples.
         starts_agreeing: share of the starts that reached this objective to 1e-9.
         points: what was fitted; None after a round trip through JSON with more than ``MAX_STORED_ROWS`` rows.
     """
@@ -167,6 +173,7 @@ class FitResult:
     residuals: FloatArray = field(repr=False, compare=False)
     run_noise: float = 0.0
     run_freedom: int = 0
+    calibration: Calibration | None = None
     starts_agreeing: float = 1.0
     points: Points | None = field(default=None, repr=False, compare=False)
 
@@ -223,8 +230,9 @@ class FitResult:
         flops: npt.ArrayLike | None = None,
         steps: npt.ArrayLike | None = None,
         unique: npt.ArrayLike | None = None,
+        calibrated: bool = True,
     ) -> tuple[FloatArray, FloatArray]:
-        """Prediction interval of a new run: parameter draws, each with the luck of a run.
+        """Prediction interval of a new run: parameter draws, each with the luck of a run, and drift.
 
         Args:
             params: N; this and the other axes as for :meth:`predict`.
@@ -233,6 +241,8 @@ class FitResult:
             flops: training FLOPs.
             steps: optimiser steps.
             unique: distinct samples or tokens.
+            calibrated: leave room for the law being only approximately right, see :mod:`scaling.calibration`;
+                without, the law is taken for true, which on real tables is too narrow beyond the data.
 
         Returns:
             Lower and upper loss, each of the broadcast shape; nan without resamples.
@@ -246,9 +256,18 @@ class FitResult:
         loss = get_law(self.law).predict(self.draws, x)
         # One draw of luck per resample, shared by all runs asked for: intervals along a curve are then smooth, and
         # the interval of a run does not depend on what else was asked.
-        loss = loss * np.exp(self.luck[:, None])
+        luck = self.luck[:, None]
+        if calibrated and self.calibration is not None:
+            drift = self.calibration.drift(len(loss), self.provenance.seed)
+            luck = luck + drift[:, None] * self._improvement(x, self.calibration.largest)
+        loss = loss * np.exp(luck)
         low, high = np.quantile(loss, interval_bounds(self.level if level is None else level), axis=0)
         return low.reshape(shape), high.reshape(shape)
+
+    def _improvement(self, x: FloatArray, largest: float) -> FloatArray:
+        law = get_law(self.law)
+        frame = Frame(centre=np.zeros(len(law.axes)), log_scale=0.0)
+        return improvement(law, law.to_internal(self.values[None], frame)[0], x, largest)
 
     def frontier(self, flops: npt.ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Compute-optimal params, data and loss at budgets C, each of the shape of ``flops``.
@@ -416,6 +435,7 @@ def _prediction(row: Mapping[str, Any]) -> Prediction:
         **places,
         loss=_number(row["loss"]),
         interval=_pair(row["interval"]),
+        law_interval=_pair(row["law_interval"]),
         mean_interval=_pair(row["mean_interval"]),
     )
 
@@ -452,6 +472,7 @@ def _parse(document: Mapping[str, Any]) -> FitResult:
         residuals=np.array(document["residuals"], dtype=np.float64),
         run_noise=float(document.get("run_noise", 0.0)),
         run_freedom=int(document.get("run_freedom", 0)),
+        calibration=None if document["calibration"] is None else Calibration.from_json(document["calibration"]),
         starts_agreeing=float(document.get("starts_agreeing", 1.0)),
         points=Points(**document["points"]) if document.get("points") else None,
     )

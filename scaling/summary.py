@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from scaling.calibration import Calibration
     from scaling.results import Estimate, FitResult
 
 _AXES = {"params": ".4g", "data": ".4g", "flops": ".3g", "steps": ".4g", "unique": ".4g"}
@@ -47,6 +48,7 @@ def headline(result: FitResult) -> list[str]:
         _columns_line(result),
         f"objective {result.objective:.10g} ({result.loss_kind}), {agreement}",
         f"intervals: {_intervals(result)}",
+        _calibration_line(result.calibration),
     ]
     return [line for line in lines if line]
 
@@ -76,12 +78,16 @@ def prediction_grid(result: FitResult) -> Grid | None:
     names = [{"data": unit, "unique": f"unique {unit}"}.get(axis, axis) for axis in axes]
     rows: list[tuple[str, ...]] = []
     for run in result.predictions:
-        low, high = run.interval
-        between = "-" if math.isnan(low) else f"{low:.4f} to {high:.4f}"
         places = ["-" if (value := getattr(run, axis)) is None else format(value, _AXES[axis]) for axis in axes]
-        rows.append((*places, f"{run.loss:.4f}", between))
-    headings = (f"predict: {names[0]}", *names[1:], "loss", f"{result.level:.0%} interval for a new run")
+        rows.append((*places, f"{run.loss:.4f}", _between(run.interval), _between(run.law_interval)))
+    interval = f"{result.level:.0%} interval for a new run"
+    headings = (f"predict: {names[0]}", *names[1:], "loss", interval, "if the law were exact")
     return Grid(headings=headings, rows=tuple(rows), names=False)
+
+
+def _between(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return "-" if math.isnan(low) else f"{low:.4f} to {high:.4f}"
 
 
 def as_text(result: FitResult) -> str:
@@ -121,6 +127,14 @@ def _intervals(result: FitResult) -> str:
     if result.intervals in ("delta", "profile"):
         return f"{result.intervals}; of new runs: {result.resampling}"
     return f"{result.intervals}, {result.resampling}"
+
+
+def _calibration_line(found: Calibration | None) -> str:
+    if found is None:
+        return ""
+    tested = f"{found.n_errors} predictions of fitted points at {found.n_cuts} cuts, {found.n_blocks} independent"
+    source = tested if found.n_blocks else "no hold-out possible, from published tables"
+    return f"calibration: a predicted gain is off by {found.kappa:.0%} ({source}); law exact with {found.right:.0%}"
 
 
 def _points_line(result: FitResult) -> str:

@@ -76,10 +76,11 @@ def _standing_table(result: Backtest) -> Table:
 
 def _bin_table(result: Backtest) -> Table:
     headings = ("law", "reach", "predictions", "rows", *_SCORES, f"in {result.level:.0%} interval", "width")
-    table = _table("by compute predicted over the largest fitted", *headings)
+    table = _table("by compute predicted over the largest fitted", *headings, "law only", "width")
     for each in result.bins:
         reach = f"{each.low:g}x to {each.high:g}x"
-        table.add_row(each.law, reach, str(each.score.n), str(each.n_rows), *_cells(each.score))
+        law_only = _interval_cells(each.score.law_coverage, each.score.law_log_width)
+        table.add_row(each.law, reach, str(each.score.n), str(each.n_rows), *_cells(each.score), *law_only)
     return table
 
 
@@ -98,6 +99,8 @@ def _cut_tables(result: Backtest) -> list[Table]:
 
 def _cells(score: Score) -> tuple[str, ...]:
     errors = (f"{score.mean_abs:.5f}", f"{score.mean_signed:+.5f}", f"{score.max_abs:.5f}")
-    if math.isnan(score.coverage):
-        return *errors, "-", "-"
-    return *errors, f"{score.coverage:.0%}", f"{score.log_width:.4f}"
+    return *errors, *_interval_cells(score.coverage, score.log_width)
+
+
+def _interval_cells(coverage: float, log_width: float) -> tuple[str, str]:
+    return ("-", "-") if math.isnan(coverage) else (f"{coverage:.0%}", f"{log_width:.4f}")
