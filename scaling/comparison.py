@@ -19,6 +19,7 @@ import numpy.typing as npt
 from scaling.bootstrap import wild_residuals
 from scaling.comparison_notes import notices, sentences
 from scaling.comparison_records import Candidate, Comparison, Effect, Equivalent
+from scaling.distributions import fisher_tail
 from scaling.errors import FitInputError
 from scaling.fitting import check_options
 from scaling.joint import Joint, joint
@@ -171,15 +172,13 @@ def _fit_all(shared: Problem, codes: IntArray, n_variants: int, allowed: tuple[s
 def _candidate(
     vary: tuple[str, ...], p: int, rss: float, n: int, converged: bool, shared: Candidate | None
 ) -> Candidate:
-    from scipy.special import fdtrc  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
-
     rss = max(rss, 1e-28 * n)  # rows that a law meets exactly would have no likelihood
     k = p + 1  # the variance of the residuals is estimated too
     ratio, p_value = 0.0, float("nan")
     if shared is not None:
         ratio = n * float(np.log(shared.rss / rss))
         freed, left = p - shared.n_parameters, n - p
-        p_value = float(fdtrc(freed, left, max(shared.rss / rss - 1.0, 0.0) * left / freed)) if left > 0 else 1.0
+        p_value = fisher_tail(max(shared.rss / rss - 1.0, 0.0) * left / freed, freed, left) if left > 0 else 1.0
     deviance = n * float(np.log(rss / n))
     correction = 2.0 * k * (k + 1) / (n - k - 1) if n > k + 1 else float("inf")
     return Candidate(

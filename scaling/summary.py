@@ -80,8 +80,8 @@ def prediction_grid(result: FitResult) -> Grid | None:
     for run in result.predictions:
         places = ["-" if (value := getattr(run, axis)) is None else format(value, _AXES[axis]) for axis in axes]
         rows.append((*places, f"{run.loss:.4f}", _between(run.interval), _between(run.law_interval)))
-    interval = f"{result.level:.0%} interval for a new run"
-    headings = (f"predict: {names[0]}", *names[1:], "loss", interval, "if the law were exact")
+    interval = f"{result.level:.0%} for a new run"
+    headings = (f"predict: {names[0]}", *names[1:], "loss", interval, "if law exact")
     return Grid(headings=headings, rows=tuple(rows), names=False)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from prx_scale.commands.text import plain_console
 from scaling import FitResult
 from scaling.summary import Grid, criteria_line, headline, parameter_grid, prediction_grid
 
@@ -19,18 +19,19 @@ def print_fit(result: FitResult, notices: tuple[str, ...]) -> None:
         result: the fit.
         notices: what was assumed when the points were read.
     """
-    console = Console(highlight=False, soft_wrap=not Console().is_terminal)
+    console = plain_console()
     law, *lines = headline(result)
     console.print(Text(law, style="bold"))
     for line in (*lines[: _HEAD - 1], *notices, *lines[_HEAD - 1 :]):
-        console.print(Text(line))
+        console.print(Text(line), soft_wrap=not console.is_terminal)
     console.print(_table(parameter_grid(result)))
     console.print(Text(criteria_line(result)))
     predictions = prediction_grid(result)
     if predictions is not None:
         console.print(_table(predictions))
     for warning in result.warnings:
-        console.print(Text.assemble(("warning ", "yellow"), f"[{warning.code}] {warning.message}"))
+        line = Text.assemble(("warning ", "yellow"), f"[{warning.code}] {warning.message}")
+        console.print(line, soft_wrap=not console.is_terminal)
 
 
 def _table(grid: Grid) -> Table:

@@ -33,7 +33,7 @@ def chinchilla() -> FitResult:
 
 
 def test_published_allocation(published: Callable[..., Points]) -> None:
-    result = fit(published("chinchilla_epoch", in_fit="True"), bootstrap=1000)
+    result = fit(published("chinchilla_epoch", in_fit="True"), bootstrap=1000, intervals="percentile")
     for flops, n, n_80, d, d_80, ratio, ratio_80, loss, loss_80 in PUBLISHED:
         best = result.allocate(flops)
         assert [best.params.value, best.data.value] == pytest.approx([n, d], rel=1e-3)
