@@ -74,18 +74,17 @@ def _polish(kernel: Kernel, flops: FloatArray, budget: float, most: int, start: 
         slim = _pruned(kernel, chosen, len(kept))
         fuller = _exchange(kernel, flops, budget, most, _greedy(kernel, flops, budget, most, slim, 0.0), kept)
         if kernel.variance(fuller) > best * (1 - 1e-3):
-            return slim if kernel.variance(slim) <= best * (1 + _WORTH) else chosen
+            return slim
         chosen = fuller
-    return chosen
+    return _pruned(kernel, chosen, len(kept))
 
 
 def _pruned(kernel: Kernel, chosen: Chosen, kept: int) -> Chosen:
-    """Without runs that take away less than ``_WORTH`` of the variance, as long as all of them together do."""
-    limit = kernel.variance(chosen) * (1 + _WORTH)
+    """Without runs that take away less than ``_WORTH`` of the variance, one after the other: each costs a place."""
     while len(chosen) > kept:
         fewer = [(*chosen[:i], *chosen[i + 1 :]) for i in range(kept, len(chosen))]
         slim = min(fewer, key=kernel.variance)
-        if kernel.variance(slim) > limit:
+        if kernel.variance(slim) > kernel.variance(chosen) * (1 + _WORTH):
             break
         chosen = slim
     return chosen

@@ -103,12 +103,13 @@ def _cuts(problem: Problem, size: FloatArray, ends: FloatArray) -> BoolArray:
     needed = len(problem.law.parameters) + _SPARE_ROWS
     x, counted = problem.x[_moving(problem.law)], problem.w > 0
     found: list[BoolArray] = []
+    place = [places(np.exp(row)) for row in x]
     end = places(np.exp(ends))  # one cut for a budget, although products of N and D differ in their last digits
     for cut in range(1, int(end.max()) + 1):
         below = (end < cut) & counted
         if below.sum() < needed or not (_tested(size, below) & counted & ~below).any():
             continue
-        if all(int(places(np.exp(row[below])).max()) + 1 >= MIN_DISTINCT for row in x):
+        if all(len(np.unique(row[below])) >= MIN_DISTINCT for row in place):
             found.append(below)
     if len(found) > _MOST_CUTS:
         found = [found[i] for i in np.linspace(0, len(found) - 1, _MOST_CUTS).round().astype(int)]

@@ -156,7 +156,7 @@ def resolve(problem: Problem, theta: FloatArray, y: FloatArray, w: FloatArray, *
         return found
     starts = [np.concatenate([found.theta[i, None], law.starts(x, y[i], w[i], _RETRY_STARTS)]) for i in retry]
     of = np.repeat(retry, [len(each) for each in starts])
-    again = _polish(problem, np.concatenate(starts), y[of], w[of])
+    again = _polish(problem, np.concatenate(starts), y[of], w[of], tolerance=1e-10, max_iterations=_RESAMPLE_ITERATIONS)
     for i in retry:
         mine = np.flatnonzero(of == i)
         best = mine[np.argmin(again.objective[mine])]
@@ -182,7 +182,15 @@ def _descend(
     return minimise(problem.law, theta, problem.x, y, w, loss=loss, tolerance=tolerance, max_iterations=max_iterations)
 
 
-def _polish(problem: Problem, starts: FloatArray, y: FloatArray, w: FloatArray) -> Solution:
+def _polish(
+    problem: Problem,
+    starts: FloatArray,
+    y: FloatArray,
+    w: FloatArray,
+    *,
+    tolerance: float = 1e-13,
+    max_iterations: int = 200,
+) -> Solution:
     """The better of two ways from every start: by way of the wide zone, and straight.
 
     The wide zone has fewer local optima, so more starts come through it, but all to the same side of a ridge; where a
@@ -191,7 +199,7 @@ def _polish(problem: Problem, starts: FloatArray, y: FloatArray, w: FloatArray) 
     wide = minimise(problem.law, starts, problem.x, y, w, loss=problem.loss.wider(), tolerance=1e-4, max_iterations=40)
     y, w = (np.broadcast_to(each, (len(starts), problem.x.shape[1])) for each in (y, w))
     ways, y, w = (np.concatenate([a, b]) for a, b in ((wide.theta, starts), (y, y), (w, w)))
-    eased, straight = _halves(_descend(problem, ways, y, w))
+    eased, straight = _halves(_descend(problem, ways, y, w, tolerance=tolerance, max_iterations=max_iterations))
     first = eased.objective <= straight.objective
     return Solution(
         theta=np.where(first[:, None], eased.theta, straight.theta),
