@@ -48,7 +48,7 @@ class Prior:
     """
 
     right: float = 0.3
-    median: float = 0.17
+    median: float = 0.15
     log_sd: float = 0.3
 
     def weights(self) -> FloatArray:

@@ -18,7 +18,7 @@ from scaling.intervals.quantity import mean_at, quantities
 from scaling.known_noise import weigh
 from scaling.laws import get_law
 from scaling.points import AXES, Points
-from scaling.problem import Optimum, pose, solve
+from scaling.problem import Optimum, Problem, pose, solve
 from scaling.results import FitResult, Prediction, Provenance
 
 Target = Mapping[str, float] | tuple[float, float]
@@ -93,9 +93,24 @@ def fit(
     result = _assemble(bounds, draws, flops_per)
     result = replace(result, provenance=_provenance(provenance, points, bootstrap, seed, flops_per))
     if bootstrap:
-        result = replace(result, calibration=calibrate(problem, points, optimum, seed=seed))
+        result = _calibrated(result, problem, points, optimum, draws)
     result = replace(result, predictions=tuple(_prediction(result, bounds, run) for run in targets))
     return replace(result, warnings=diagnostics.examine(problem, points, optimum, draws, result))
+
+
+def _calibrated(result: FitResult, problem: Problem, points: Points, optimum: Optimum, draws: Draws) -> FitResult:
+    """With hold-outs inside the fit and, where rows are runs, resamples of runs for calibrated intervals.
+
+    The noise of ``residual`` draws takes what the law misses for luck that any row may have; with few rows intervals
+    from it held 92 to 100 % of held-out runs on published tables where 80 % were asked for. Resampled runs keep what
+    the law misses where it is.
+    """
+    count, seed = result.provenance.bootstrap, result.provenance.seed
+    result = replace(result, calibration=calibrate(problem, points, optimum, seed=seed))
+    if draws.scheme != "residuals" or points.n_clusters < points.n:
+        return result
+    runs = resample(problem, points, optimum, count=count, seed=seed, scheme="clusters")
+    return replace(result, run_draws=problem.law.to_natural(runs.theta, problem.frame), run_luck=runs.luck)
 
 
 def _gathered_provenance(gathered: Gathered) -> Provenance:

@@ -142,6 +142,9 @@ class FitResult:
         intervals: kind of the intervals, see ``scaling.intervals``.
         draws: natural parameters of every resample, shape (bootstrap, p).
         luck: log of a new run's loss over the curve's in every resample, shape (bootstrap,).
+        run_draws: natural parameters of resamples of whole runs, shape (b, p), from which calibrated intervals are
+            made; empty where ``draws`` serve for both.
+        run_luck: as ``luck``, for ``run_draws``, shape (b,).
         residuals: log L - log Lhat of every row, inflated by sqrt(n / (n - p)), shape (n,); without the
             offset of the row's run where ``run_noise`` stands for it.
         run_noise: standard deviation of log loss between runs of one size, where few sizes would hide it.
@@ -174,6 +177,8 @@ class FitResult:
     run_noise: float = 0.0
     run_freedom: int = 0
     calibration: Calibration | None = None
+    run_draws: FloatArray = field(default_factory=lambda: np.empty((0, 0)), repr=False, compare=False)
+    run_luck: FloatArray = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
     starts_agreeing: float = 1.0
     points: Points | None = field(default=None, repr=False, compare=False)
 
@@ -253,10 +258,12 @@ class FitResult:
         x, shape = self.log_axes(params=params, data=data, flops=flops, steps=steps, unique=unique)
         if not len(self.draws):
             return np.full(shape, np.nan), np.full(shape, np.nan)
-        loss = get_law(self.law).predict(self.draws, x)
+        of_runs = calibrated and self.calibration is not None and len(self.run_draws) > 0
+        draws, luck = (self.run_draws, self.run_luck) if of_runs else (self.draws, self.luck)
+        loss = get_law(self.law).predict(draws, x)
         # One draw of luck per resample, shared by all runs asked for: intervals along a curve are then smooth, and
         # the interval of a run does not depend on what else was asked.
-        luck = self.luck[:, None]
+        luck = luck[:, None]
         if calibrated and self.calibration is not None:
             drift = self.calibration.drift(len(loss), self.provenance.seed)
             luck = luck + drift[:, None] * self._improvement(x, self.calibration.largest)
@@ -357,7 +364,7 @@ class FitResult:
     def to_json(self) -> dict[str, Any]:
         """The result as JSON types; nan and infinity become null."""
         plain = asdict(replace(self, points=None))
-        for name in ("draws", "luck", "residuals"):
+        for name in ("draws", "luck", "run_draws", "run_luck", "residuals"):
             plain[name] = getattr(self, name).tolist()
         if self.points is not None and self.points.n <= MAX_STORED_ROWS:
             plain["points"] = {
@@ -469,6 +476,8 @@ def _parse(document: Mapping[str, Any]) -> FitResult:
         intervals=document["intervals"],
         draws=np.array(document["draws"], dtype=np.float64).reshape(-1, len(parameters)),
         luck=np.array(document["luck"], dtype=np.float64),
+        run_draws=np.array(document["run_draws"], dtype=np.float64).reshape(-1, len(parameters)),
+        run_luck=np.array(document["run_luck"], dtype=np.float64),
         residuals=np.array(document["residuals"], dtype=np.float64),
         run_noise=float(document.get("run_noise", 0.0)),
         run_freedom=int(document.get("run_freedom", 0)),
