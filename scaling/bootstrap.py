@@ -77,7 +77,14 @@ class Draws:
 
 
 def resample(
-    problem: Problem, points: Points, optimum: Optimum, *, count: int, seed: int, scheme: str = "residuals"
+    problem: Problem,
+    points: Points,
+    optimum: Optimum,
+    *,
+    count: int,
+    seed: int,
+    scheme: str = "residuals",
+    rough: bool = False,
 ) -> Draws:
     """Fit ``count`` resamples.
 
@@ -88,6 +95,7 @@ def resample(
         count: how many; 0 gives no draws.
         seed: seed of the generator.
         scheme: "residuals" or "clusters"; the latter also where the points do not allow the former.
+        rough: fit resamples of clusters roughly, see :func:`scaling.problem.resolve`.
 
     Returns:
         Draws of the internal parameters.
@@ -102,14 +110,14 @@ def resample(
         large.check_size(len(problem.y), count)
     noise = simulate(problem, points, optimum, count, rng) if scheme != "clusters" else None
     if noise is None:
-        return _resample_clusters(problem, points, optimum, count, np.random.default_rng(seed))
+        return _resample_clusters(problem, points, optimum, count, np.random.default_rng(seed), rough)
     fitted = problem.law.log_loss(optimum.theta[None], problem.x)[0]
     w = np.broadcast_to(problem.w, noise.rows.shape)
     return _finish(problem, optimum, fitted + noise.rows, w, noise.luck, "residuals")
 
 
 def _resample_clusters(
-    problem: Problem, points: Points, optimum: Optimum, count: int, rng: np.random.Generator
+    problem: Problem, points: Points, optimum: Optimum, count: int, rng: np.random.Generator, rough: bool
 ) -> Draws:
     codes, n_clusters = points.cluster_codes, points.n_clusters
     axes = _axis_places(problem)
@@ -129,17 +137,23 @@ def _resample_clusters(
             w = _within_size(size, count, rng)[:, codes] * problem.w
     w, y = w[usable], y if y.ndim == 1 else y[usable]
     luck = _luck(problem, optimum, noise, len(w), rng)
-    done = _finish(problem, optimum, y, w, luck, scheme)
+    done = _finish(problem, optimum, y, w, luck, scheme, rough)
     return replace(done, noise=noise, requested=count, degenerate=int(count - usable.sum()))
 
 
 def _finish(
-    problem: Problem, optimum: Optimum, y: FloatArray | None, w: FloatArray, luck: FloatArray, scheme: str
+    problem: Problem,
+    optimum: Optimum,
+    y: FloatArray | None,
+    w: FloatArray,
+    luck: FloatArray,
+    scheme: str,
+    rough: bool = False,
 ) -> Draws:
     if y is None:
         theta, unconverged = np.empty((0, len(optimum.theta))), 0
     else:
-        found = resolve(problem, optimum.theta, y, w)
+        found = resolve(problem, optimum.theta, y, w, rough=rough)
         theta, unconverged = found.theta, int((~found.converged).sum())
     return Draws(
         theta=theta,

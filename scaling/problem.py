@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from scaling import large
 from scaling.errors import FitInputError
@@ -18,6 +19,7 @@ _MORE = 6  # times as many starts where none of the first agree
 _RESAMPLE_ITERATIONS = 120
 _ROUGH_ITERATIONS = 30
 _RETRY_STARTS = 8
+_MAX_STUBBORN = 20
 _MAX_RETRIES = 200  # more than that fail only where the points do not determine the law, which is reported
 
 
@@ -154,16 +156,35 @@ def resolve(problem: Problem, theta: FloatArray, y: FloatArray, w: FloatArray, *
     retry = np.flatnonzero(~found.converged)[:_MAX_RETRIES]
     if rough or not len(retry):
         return found
-    starts = [np.concatenate([found.theta[i, None], law.starts(x, y[i], w[i], _RETRY_STARTS)]) for i in retry]
-    of = np.repeat(retry, [len(each) for each in starts])
-    again = _polish(problem, np.concatenate(starts), y[of], w[of], tolerance=1e-10, max_iterations=_RESAMPLE_ITERATIONS)
-    for i in retry:
-        mine = np.flatnonzero(of == i)
-        best = mine[np.argmin(again.objective[mine])]
-        if again.objective[best] < found.objective[i]:
-            found.theta[i], found.objective[i] = again.theta[best], again.objective[best]
-            found.converged[i] = again.converged[best]
+    fresh = np.concatenate([law.starts(x, y[i], w[i], 1) for i in retry])
+    eased = minimise(law, fresh, x, y[retry], w[retry], loss=problem.loss.wider(), tolerance=1e-4, max_iterations=40)
+    again = _descend(problem, eased.theta, y[retry], w[retry], tolerance=1e-10, max_iterations=_RESAMPLE_ITERATIONS)
+    _keep_better(found, again, retry)
+    stubborn = np.flatnonzero(~found.converged)[:_MAX_STUBBORN]
+    if len(stubborn):
+        _keep_better(found, _best_of_many(problem, found.theta[stubborn], y[stubborn], w[stubborn]), stubborn)
     return found
+
+
+def _best_of_many(problem: Problem, theta: FloatArray, y: FloatArray, w: FloatArray) -> Solution:
+    """The best for every problem of a batch over several fresh starts and the one given, in one go."""
+    law, x = problem.law, problem.x
+    starts = [np.concatenate([theta[i, None], law.starts(x, y[i], w[i], _RETRY_STARTS)]) for i in range(len(theta))]
+    of = np.repeat(np.arange(len(theta)), [len(each) for each in starts])
+    many = _polish(problem, np.concatenate(starts), y[of], w[of], tolerance=1e-10, max_iterations=_RESAMPLE_ITERATIONS)
+    order = np.lexsort([many.objective, of])
+    return _picked(many, order[np.searchsorted(of, np.arange(len(theta)))])
+
+
+def _picked(found: Solution, which: npt.NDArray[np.intp] | slice) -> Solution:
+    return Solution(theta=found.theta[which], objective=found.objective[which], converged=found.converged[which])
+
+
+def _keep_better(found: Solution, again: Solution, of: npt.NDArray[np.intp]) -> None:
+    """Put the second try at the problems ``of`` in place of the first where it is lower."""
+    better = again.objective < found.objective[of]
+    for name in ("theta", "objective", "converged"):
+        getattr(found, name)[of[better]] = getattr(again, name)[better]
 
 
 def _descend(
@@ -199,23 +220,14 @@ def _polish(
     wide = minimise(problem.law, starts, problem.x, y, w, loss=problem.loss.wider(), tolerance=1e-4, max_iterations=40)
     y, w = (np.broadcast_to(each, (len(starts), problem.x.shape[1])) for each in (y, w))
     ways, y, w = (np.concatenate([a, b]) for a, b in ((wide.theta, starts), (y, y), (w, w)))
-    eased, straight = _halves(_descend(problem, ways, y, w, tolerance=tolerance, max_iterations=max_iterations))
+    both = _descend(problem, ways, y, w, tolerance=tolerance, max_iterations=max_iterations)
+    eased, straight = _picked(both, slice(len(starts))), _picked(both, slice(len(starts), None))
     first = eased.objective <= straight.objective
     return Solution(
         theta=np.where(first[:, None], eased.theta, straight.theta),
         objective=np.where(first, eased.objective, straight.objective),
         converged=np.where(first, eased.converged, straight.converged),
     )
-
-
-def _halves(found: Solution) -> tuple[Solution, Solution]:
-    half = len(found.theta) // 2
-    parts = (slice(None, half), slice(half, None))
-    first, second = (
-        Solution(theta=found.theta[part], objective=found.objective[part], converged=found.converged[part])
-        for part in parts
-    )
-    return first, second
 
 
 def _search(problem: Problem, count: int) -> Optimum:
