@@ -77,14 +77,7 @@ class Draws:
 
 
 def resample(
-    problem: Problem,
-    points: Points,
-    optimum: Optimum,
-    *,
-    count: int,
-    seed: int,
-    scheme: str = "residuals",
-    rough: bool = False,
+    problem: Problem, points: Points, optimum: Optimum, *, count: int, seed: int, scheme: str = "residuals"
 ) -> Draws:
     """Fit ``count`` resamples.
 
@@ -95,7 +88,6 @@ def resample(
         count: how many; 0 gives no draws.
         seed: seed of the generator.
         scheme: "residuals" or "clusters"; the latter also where the points do not allow the former.
-        rough: fit resamples of clusters roughly, see :func:`scaling.problem.resolve`.
 
     Returns:
         Draws of the internal parameters.
@@ -110,14 +102,14 @@ def resample(
         large.check_size(len(problem.y), count)
     noise = simulate(problem, points, optimum, count, rng) if scheme != "clusters" else None
     if noise is None:
-        return _resample_clusters(problem, points, optimum, count, np.random.default_rng(seed), rough)
+        return _resample_clusters(problem, points, optimum, count, np.random.default_rng(seed))
     fitted = problem.law.log_loss(optimum.theta[None], problem.x)[0]
     w = np.broadcast_to(problem.w, noise.rows.shape)
     return _finish(problem, optimum, fitted + noise.rows, w, noise.luck, "residuals")
 
 
 def _resample_clusters(
-    problem: Problem, points: Points, optimum: Optimum, count: int, rng: np.random.Generator, rough: bool
+    problem: Problem, points: Points, optimum: Optimum, count: int, rng: np.random.Generator
 ) -> Draws:
     codes, n_clusters = points.cluster_codes, points.n_clusters
     axes = _axis_places(problem)
@@ -137,23 +129,17 @@ def _resample_clusters(
             w = _within_size(size, count, rng)[:, codes] * problem.w
     w, y = w[usable], y if y.ndim == 1 else y[usable]
     luck = _luck(problem, optimum, noise, len(w), rng)
-    done = _finish(problem, optimum, y, w, luck, scheme, rough)
+    done = _finish(problem, optimum, y, w, luck, scheme)
     return replace(done, noise=noise, requested=count, degenerate=int(count - usable.sum()))
 
 
 def _finish(
-    problem: Problem,
-    optimum: Optimum,
-    y: FloatArray | None,
-    w: FloatArray,
-    luck: FloatArray,
-    scheme: str,
-    rough: bool = False,
+    problem: Problem, optimum: Optimum, y: FloatArray | None, w: FloatArray, luck: FloatArray, scheme: str
 ) -> Draws:
     if y is None:
         theta, unconverged = np.empty((0, len(optimum.theta))), 0
     else:
-        found = resolve(problem, optimum.theta, y, w, rough=rough)
+        found = resolve(problem, optimum.theta, y, w)
         theta, unconverged = found.theta, int((~found.converged).sum())
     return Draws(
         theta=theta,

@@ -109,7 +109,7 @@ def _calibrated(result: FitResult, problem: Problem, points: Points, optimum: Op
     result = replace(result, calibration=calibrate(problem, points, optimum, seed=seed))
     if draws.scheme != "residuals" or points.n_clusters < points.n:
         return result
-    runs = resample(problem, points, optimum, count=count, seed=seed, scheme="clusters", rough=True)
+    runs = resample(problem, points, optimum, count=count, seed=seed, scheme="clusters")
     return replace(result, run_draws=problem.law.to_natural(runs.theta, problem.frame), run_luck=runs.luck)
 
 

@@ -18,8 +18,8 @@ AGREEMENT = 1e-9  # relative difference of objectives below which two starts fou
 _MORE = 6  # times as many starts where none of the first agree
 _RESAMPLE_ITERATIONS = 120
 _ROUGH_ITERATIONS = 30
-_RETRY_STARTS = 8
-_MAX_STUBBORN = 20
+_RETRY_STARTS = 4
+_MAX_STUBBORN = 10
 _MAX_RETRIES = 200  # more than that fail only where the points do not determine the law, which is reported
 
 

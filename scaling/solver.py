@@ -121,12 +121,14 @@ def _step(
 ) -> tuple[FloatArray, FloatArray]:
     """Damped Newton step, shape (batch, p), and twice the decrease that it promises, shape (batch,)."""
     fixed = ((theta <= low) & (local.gradient > 0)) | ((theta >= high) & (local.gradient < 0))
-    gradient = np.where(fixed, 0.0, local.gradient)
+    gradient = local.gradient
     scale = np.sqrt(np.maximum(np.einsum("bpp->bp", local.majoriser), 1e-30))
     hessian = local.newton + damping[:, None, None] * local.majoriser
-    hessian = hessian / (scale[:, :, None] * scale[:, None, :])
-    free = ~fixed
-    hessian = np.where(free[:, :, None] & free[:, None, :], hessian, 0.0) + fixed[:, :, None] * np.eye(theta.shape[1])
+    hessian /= scale[:, :, None] * scale[:, None, :]
+    if fixed.any():
+        gradient, free = np.where(fixed, 0.0, gradient), ~fixed
+        identity = fixed[:, :, None] * np.eye(theta.shape[1])
+        hessian = np.where(free[:, :, None] & free[:, None, :], hessian, 0.0) + identity
     values, vectors = np.linalg.eigh(hessian)
     # Negative curvature is turned round, so that the step still goes downhill.
     values = np.maximum(np.abs(values), 1e-11)
@@ -147,6 +149,10 @@ def _select(local: Expansion, keep: npt.NDArray[np.bool_]) -> Expansion:
 
 
 def _merge(here: Expansion, there: Expansion, better: npt.NDArray[np.bool_]) -> Expansion:
+    if better.all():
+        return there
+    if not better.any():
+        return here
     return Expansion(
         value=np.where(better, there.value, here.value),
         gradient=np.where(better[:, None], there.gradient, here.gradient),

@@ -14,7 +14,7 @@ def _task(table: common.Table, resamples: int) -> Callable[[], common.Done]:
     fit(points, bootstrap=min(resamples, 2))  # imports inside the first call are nobody's
 
     def work() -> common.Done:
-        result = fit(points, bootstrap=resamples)
+        result = fit(points, bootstrap=resamples, intervals="percentile")
         whole = max(resamples, 1)
         return common.Done(predict=lambda: result.predict(points.params, points.data), done=whole, of=whole)
 
