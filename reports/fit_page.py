@@ -87,7 +87,8 @@ def _predictions(result: FitResult) -> tuple[Block, ...]:
         return (Prose(text="No prediction was asked for.", tone="note"),)
     return (
         Prose(
-            text="Where a new run should fall: parameter draws plus a resampled residual, not a confidence interval."
+            text="Where a new run should fall, its own scatter included. The first interval leaves room for the law"
+            " being only approximately right, by hold-outs inside the points and by how laws failed on published tables."
         ),
         prediction_table(result),
     )

@@ -225,12 +225,13 @@ def prediction_table(result: FitResult) -> Table:
     titles = {"params": "Params", "data": unit.capitalize(), "flops": "FLOPs", "steps": "Steps"}
     titles["unique"] = f"Unique {unit}"
     axes = [axis for axis in titles if any(getattr(run, axis) is not None for run in result.predictions)]
-    names = (*(titles[axis] for axis in axes), "Predicted loss", "Interval for a new run")
+    names = (*(titles[axis] for axis in axes), "Predicted loss", "Interval for a new run", "If the law is exact")
     rows = tuple(
         (
             *(_axis_cell(axis, getattr(p, axis)) for axis in axes),
             Cell(value=p.loss, text=units.loss(p.loss)),
-            Cell(value=f"{p.interval[0]!r} to {p.interval[1]!r}", text=units.interval(p.interval, 4)),
+            _interval_cell(p.interval),
+            _interval_cell(p.law_interval),
         )
         for p in result.predictions
     )
@@ -241,10 +242,29 @@ def prediction_table(result: FitResult) -> Table:
     )
 
 
+def _interval_cell(interval: tuple[float, float]) -> Cell:
+    return Cell(value=f"{interval[0]!r} to {interval[1]!r}", text=units.interval(interval, 4))
+
+
 def fit_provenance(result: FitResult) -> Details:
     """Where a fit came from, folded."""
     objective = f"{units.significant(result.objective)} ({result.loss_kind})"
-    return origin_details(result.provenance, {"objective": objective}, made="fit")
+    return origin_details(result.provenance, {"objective": objective, **_quality(result)}, made="fit")
+
+
+def _quality(result: FitResult) -> dict[str, str]:
+    """Information criteria, and what hold-outs inside the fit said."""
+    scores, found = result.criteria, result.calibration
+    facts = {
+        "AICc, BIC": f"{scores.aicc:.2f}, {scores.bic:.2f} ({scores.likelihood})",
+        "intervals of parameters": f"{result.intervals}; {result.resampling}",
+    }
+    if found is not None:
+        facts["calibration"] = (
+            f"a predicted gain is off by {units.percent(found.kappa, 0)}; {found.n_errors} predictions of fitted points"
+            f" at {found.n_cuts} cuts"
+        )
+    return facts
 
 
 def origin_details(source: Provenance, further: Mapping[str, str] | None = None, made: str = "backtest") -> Details:
