@@ -88,7 +88,7 @@ def _predictions(result: FitResult) -> tuple[Block, ...]:
     return (
         Prose(
             text="Where a new run should fall, its own scatter included. The first interval leaves room for the law"
-            " being only approximately right, by hold-outs inside the points and by how laws failed on published tables."
+            " being only approximately right, from hold-outs inside the points and from how laws failed elsewhere."
         ),
         prediction_table(result),
     )
