@@ -195,11 +195,11 @@ def test_where_the_law_is_right_intervals_hold_at_least_their_share_and_stay_use
     ("table", "least"), [("isoflops_llama3", 0.62), ("isoflops_misfitting", 0.68)], ids=["llama3", "misfitting"]
 )
 def test_real_tables_are_covered_better_than_by_the_law_alone(table, least, published):
-    """Nominal 80 %; docs/calibration.md has the measured 68 and 74 %, with constants from other tables."""
+    """Nominal 80 %; docs/calibration.md has the measured 77 and 73 %, with constants from other tables."""
     result = backtest(published(table, outlier="False"), ["chinchilla"])
     share = np.array([each.score.n for each in result.bins], dtype=float)
     ours = np.average([each.score.coverage for each in result.bins], weights=share)
     law = np.average([each.score.law_coverage for each in result.bins], weights=share)
-    assert least < ours < 0.88
+    assert least < ours <= 0.88
     assert ours > law + 0.08
     assert all(each.score.log_width > each.score.law_log_width for each in result.bins)
