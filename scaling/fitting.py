@@ -175,7 +175,7 @@ def _assemble(bounds: Bounds, draws: Draws, flops_per: float | None) -> FitResul
         resampling=_SCHEMES[draws.scheme],
         observed=_observed(points, flops_per),
         criteria=criteria(problem, optimum.theta),
-        intervals=bounds.kind,
+        intervals=_kind(bounds, draws),
         draws=law.to_natural(draws.theta, problem.frame),
         luck=draws.luck,
         residuals=residuals * (np.sqrt(n / (n - p)) if n > p else 1.0),
@@ -184,6 +184,11 @@ def _assemble(bounds: Bounds, draws: Draws, flops_per: float | None) -> FitResul
         starts_agreeing=optimum.agreeing,
         points=points,
     )
+
+
+def _kind(bounds: Bounds, draws: Draws) -> str:
+    """The kind of the intervals: where the points do not allow new noise, ``residual`` was not what was done."""
+    return "percentile" if bounds.kind == "residual" and draws.scheme not in ("residuals", "none") else bounds.kind
 
 
 def _status(optimum: Optimum) -> str:
