@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scaling.errors import FitInputError
 from scaling.fitting import check_options
 from scaling.points import FloatArray
-from scaling.results import Estimate, Notice, interval_bounds
+from scaling.results import Estimate, Notice, estimate
 from scaling.weighted_correlation import centred, codes, kendall, pearson, spearman
 
 MIN_RUNS = 5  # with fewer, a resample has hardly three different runs and any line goes through them
@@ -108,8 +108,7 @@ def _estimate(value: float, draws: list[float], level: float) -> Estimate:
     finite = np.array([draw for draw in draws if np.isfinite(draw)])
     if not np.isfinite(value) or len(finite) == 0:
         return Estimate(value=value, stderr=float("nan"), interval=(float("nan"), float("nan")))
-    low, high = np.quantile(finite, interval_bounds(level))
-    return Estimate(value=value, stderr=float(finite.std()), interval=(float(low), float(high)))
+    return estimate(value, finite, level)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,7 @@ from scaling.curve_posterior import posterior, sample
 from scaling.curve_records import Curve, Extrapolation, Origin
 from scaling.errors import FitInputError
 from scaling.fitting import check_options
-from scaling.points import FloatArray
-from scaling.results import Estimate, interval_bounds
+from scaling.results import estimate, interval_bounds
 
 __all__ = [
     "Curve",
@@ -117,7 +116,7 @@ def extrapolate(
         to=float(to),
         loss=float(np.median(mean)),
         interval=(float(low), float(high)),
-        parameters={name: _estimate(each, level) for name, each in values.items()},
+        parameters={name: estimate(float(np.median(each)), each, level) for name, each in values.items()},
         correlation=own.correlation,
         noise=float(np.sqrt(own.squares[best] / own.freedom / (1 - own.correlation**2))),
         borrowed=len(usable),
@@ -220,8 +219,3 @@ def rolling_origin(
             prediction, _ = predict(part, target, others, level=level, seed=seed)
             found.append(Origin(prediction=prediction, measured=float(curve.loss[at])))
     return tuple(found)
-
-
-def _estimate(draws: FloatArray, level: float) -> Estimate:
-    low, high = np.quantile(draws, interval_bounds(level))
-    return Estimate(value=float(np.median(draws)), stderr=float(draws.std()), interval=(float(low), float(high)))

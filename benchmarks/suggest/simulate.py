@@ -23,6 +23,7 @@ from scaling import Points, fit
 from scaling.cost import Cost
 from scaling.design import largest_run, repeats, suggest
 from scaling.laws.chinchilla import CHINCHILLA
+from scaling.losses import HUBER
 from scaling.problem import pose, solve
 
 WAYS = ("nothing", "suggested", "one large run", "repeats")
@@ -99,7 +100,7 @@ def simulate(world: World, seed: int, resamples: int) -> dict[str, float]:
 
 def _predicted(points: Points, target: tuple[float, float]) -> float:
     """Log loss at the target; the optimum alone, without the checks of a whole fit."""
-    problem = pose(CHINCHILLA, points, 1e-3, None)
+    problem = pose(CHINCHILLA, points, HUBER, None)
     natural = CHINCHILLA.to_natural(solve(problem).theta[None], problem.frame)
     return float(np.log(CHINCHILLA.predict(natural, np.log(np.array(target)[:, None])))[0, 0])
 

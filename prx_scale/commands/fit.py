@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prx_scale.commands.point_options import PointOptions, Repeated, command_line, write_json
+from prx_scale.commands.fitted import FittedOptions, naming_sources
+from prx_scale.commands.point_options import Repeated, write_json
 from prx_scale.commands.text import parse_quantity
 from prx_scale.errors import InputError
 
@@ -20,7 +20,7 @@ _AXES = ("params", "data", "flops", "steps", "unique")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit(PointOptions):
+class Fit(FittedOptions):
     """Fit a scaling law and predict the next run.
 
     Reads tables, TensorBoard and W&B logs, or study directories, finds the true optimum of a robust fit,
@@ -35,8 +35,6 @@ class Fit(PointOptions):
     predict: Repeated = ()
     """Run to predict: params=1.3B,samples=40M (or tokens=, data=), steps=, unique=; flops=5e22 alone takes the optimal
     split."""
-    bootstrap: int | None = None
-    """Resamples behind the intervals; 0 leaves them out. Default: the study's, else 1000."""
     loss: str = "huber"
     """What to minimise: huber, least-squares or lad on log loss, or linear (squares of the loss itself)."""
     delta: float = 1e-3
@@ -81,32 +79,16 @@ class Fit(PointOptions):
         return 0
 
     def _fit(self, loaded: Loaded, targets: list[dict[str, float]]) -> FitResult:
-        from prx_scale.runs import now
-        from scaling import FitInputError, fit
-
-        table = loaded.fit
-        law = self.law or (table.law if table else "chinchilla")
-        resamples = self.bootstrap if self.bootstrap is not None else (table.bootstrap if table else 1000)
-        unit = loaded.provenance.data_unit
-        provenance = replace(loaded.provenance, created=now(), command=command_line(sys.argv))
-        try:
-            runs = resolve_targets(loaded, law, targets)
-            return fit(
-                loaded.points,
-                law=law,
-                bootstrap=resamples,
-                level=self.level_for(loaded),
-                seed=self.seed,
-                loss=self.loss,
-                delta=self.delta,
-                asymmetry=self.asymmetry,
-                intervals=self.intervals,
-                predict=runs,
-                flops_per=provenance.flops_per,
-                provenance=provenance,
-            )
-        except FitInputError as error:
-            raise InputError(f"{', '.join(loaded.provenance.sources)} (data in {unit}): {error}") from error
+        with naming_sources(loaded):
+            runs = resolve_targets(loaded, self.law_for(loaded), targets)
+        return self.fit_points(
+            loaded,
+            loss=self.loss,
+            delta=self.delta,
+            asymmetry=self.asymmetry,
+            intervals=self.intervals,
+            predict=runs,
+        )
 
 
 def parse_target(text: str, option: str = "--predict") -> dict[str, float]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prx_scale.commands.point_options import PointOptions, command_line
 from prx_scale.errors import InputError
@@ -13,6 +15,18 @@ from prx_scale.errors import InputError
 if TYPE_CHECKING:
     from prx_scale.sources import Loaded
     from scaling import FitResult
+
+
+@contextmanager
+def naming_sources(loaded: Loaded) -> Generator[None]:
+    """Turn what a fit has against its points or options into an error that names where the points came from."""
+    from scaling import FitInputError
+
+    try:
+        yield
+    except FitInputError as error:
+        origin = loaded.provenance
+        raise InputError(f"{', '.join(origin.sources)} (data in {origin.data_unit}): {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +49,7 @@ class FittedOptions(PointOptions):
         if any(source.endswith(".json") for source in self.sources):
             return self._read(), None
         loaded = self.load()
-        return self._fit(loaded), loaded
+        return self.fit_points(loaded), loaded
 
     def _read(self) -> FitResult:
         import json
@@ -61,22 +75,33 @@ class FittedOptions(PointOptions):
         except FitInputError as error:
             raise InputError(f"{path}: {error}") from error
 
-    def _fit(self, loaded: Loaded) -> FitResult:
-        from prx_scale.runs import now
-        from scaling import FitInputError, fit
+    def fit_points(self, loaded: Loaded, **choices: Any) -> FitResult:
+        """Fit what was loaded, with the study's law and resamples where none were asked for.
 
-        table = loaded.fit
+        Args:
+            loaded: the points.
+            **choices: further arguments of :func:`scaling.fit`.
+
+        Raises:
+            InputError: the points or an option cannot be used.
+        """
+        from prx_scale.runs import now
+        from scaling import fit
+
+        table, origin = loaded.fit, loaded.provenance
         resamples = self.bootstrap if self.bootstrap is not None else (table.bootstrap if table else 1000)
-        provenance = replace(loaded.provenance, created=now(), command=command_line(sys.argv))
-        try:
+        with naming_sources(loaded):
             return fit(
                 loaded.points,
-                law=self.law or (table.law if table else "chinchilla"),
+                law=self.law_for(loaded),
                 bootstrap=resamples,
                 level=self.level_for(loaded),
                 seed=self.seed,
-                flops_per=provenance.flops_per,
-                provenance=provenance,
+                flops_per=origin.flops_per,
+                provenance=replace(origin, created=now(), command=command_line(sys.argv)),
+                **choices,
             )
-        except FitInputError as error:
-            raise InputError(f"{', '.join(loaded.provenance.sources)}: {error}") from error
+
+    def law_for(self, loaded: Loaded) -> str:
+        """The law asked for, else the study's, else chinchilla."""
+        return self.law or (loaded.fit.law if loaded.fit else "chinchilla")
