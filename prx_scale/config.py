@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 HEAD_DIM = 64
 """Width of one attention head: hidden size is 64 x depth, with as many heads as the depth (SD3 paper, section 5.3)."""
+LATENT_DOWNSAMPLING = 8
+"""Pixels along one side of a latent of SD3's autoencoder."""
 
 
 def bounded(default: Any, *, low: float | None = None, high: float | None = None) -> Any:
@@ -28,31 +30,56 @@ def bounded(default: Any, *, low: float | None = None, high: float | None = None
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """[model]: an MM-DiT of `depth` joint blocks, hidden size 64 x depth, `depth` heads."""
+    """[model]: an MM-DiT of `depth` joint blocks; unless `width` says otherwise, of hidden size 64 x depth."""
 
     depth: int = field(metadata={"low": 1})
+    width: int = bounded(0, low=0)
+    """Hidden size, a multiple of 64; 0 is 64 x depth."""
     patch: int = bounded(2, low=1)
     """Pixels (or latents) along one side of a patch."""
     qk_norm: bool = True
     """RMS-norm of queries and keys, per head."""
+    weight_sets: Literal[2, 3] = 2
+    """2: one for image and one for text tokens; 3: text tokens of two encoders have one each."""
+    positions: Literal["sin-cos", "learned"] = "sin-cos"
+    """Fixed sinusoids of a patch's place, or a trained table that starts from them."""
+    position_grid: int = bounded(0, low=0)
+    """Patches along one side of the table that positions of any aspect ratio are cropped from; 0 is the image's own."""
+    position_base: int = bounded(0, low=0)
+    """Patches along a side at which neighbours are 1 apart (16 for SD3, trained first at 256 pixels); 0 is the image's
+    own."""
 
     @property
     def hidden(self) -> int:
         """Width of the residual stream."""
-        return HEAD_DIM * self.depth
+        return self.width or HEAD_DIM * self.depth
+
+    @property
+    def heads(self) -> int:
+        """Attention heads of width 64."""
+        return self.hidden // HEAD_DIM
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """[data]: what is trained on."""
 
-    dataset: Literal["shapes"] = "shapes"
+    dataset: Literal["shapes", "random"] = "shapes"
+    """shapes: drawn images. random: normal noise in the sizes of SD3's latents and text states, which teaches nothing
+    and is there to measure speed and memory."""
     image_size: int = bounded(16, low=16)
     """Pixels along one side."""
+    encoders: Literal[1, 2] = 1
+    """Text encoders of the shapes: 1 whose tokens know their neighbours, or 2, with one of single words before it."""
     seed: int = bounded(0, low=0)
     """Names the stream of images; not the seed of a run, so that all runs of a study see the same images."""
     long_captions: float = bounded(0.5, low=0, high=1)
     """Share of training samples that come with their long caption instead of the short one."""
+
+    @property
+    def downsampling(self) -> int:
+        """Pixels along one side of one value that the model is fed: 8 where those are latents."""
+        return LATENT_DOWNSAMPLING if self.dataset == "random" else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +92,14 @@ class Objective:
     """m of the logit-normal density: below 0 favours data, above 0 favours noise."""
     scale: float = bounded(1.0, low=1e-3)
     """s of the logit-normal density."""
+    shift: float = bounded(1.0, low=1e-3)
+    """alpha of t' = alpha t / (1 + (alpha - 1) t), in training and sampling; above 1 moves towards noise."""
+    shift_base: int = bounded(0, low=0)
+    """Pixels along a side at which no shift is due: alpha is also multiplied by image_size / shift_base; 0 is off."""
     caption_dropout: float = bounded(0.1, low=0, high=1)
     """Share of samples trained without a condition, for guidance."""
+    encoder_dropout: float = bounded(0.0, low=0, high=1)
+    """Share of samples in which a text encoder's states become zero, for each encoder by itself (SD3: 0.464)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +170,21 @@ class Parallel:
     """Groups of processes that hold a full copy of the weights each (HSDP)."""
     dp_shard: int = bounded(-1, low=-1)
     """Processes that share one copy of the weights; -1 takes all that are left."""
+    tp: int = bounded(1, low=1)
+    """Tensor parallel: processes that share every matrix product; must divide the heads."""
+    sequence_parallel: bool = True
+    """Under tensor parallel also share the image tokens between products, where their number divides."""
+    cp: int = bounded(1, low=1)
+    """Context parallel: processes that share the image tokens of every image."""
+    reshard: Literal["blocks", "always", "never"] = "blocks"
+    """When FSDP2 frees gathered weights after the forward pass: those of all blocks but the last, also the last one's
+    and the rest, or none."""
+    checkpointing: Literal["none", "selective", "full"] = "none"
+    """What the backward pass computes again: nothing, all but costly products, or all within a block."""
+    compile: bool = False
+    """torch.compile each block."""
+    float8: bool = False
+    """Matrix products of the blocks in float8, where the GPU has it."""
     micro_batch: int = bounded(0, low=0)
     """Images a process holds at once; smaller means gradient accumulation, 0 means no accumulation."""
 
@@ -149,6 +197,11 @@ class Logging:
     """Steps between rows of train.jsonl."""
     tensorboard: bool = False
     wandb: bool = False
+
+
+def _chosen(table: Any) -> dict[str, Any]:
+    """The keys of a table that are not at their default."""
+    return {item.name: value for item in fields(table) if (value := getattr(table, item.name)) != item.default}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,9 +223,13 @@ class RunConfig:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The part of the configuration that changes what a run's weights and losses are."""
+        """The part of the configuration that changes what a run's weights and losses are, where it is not the default.
+
+        Defaults are left out so that a key that a later version adds does not rename the runs there are. A default
+        must therefore never change.
+        """
         tables = (self.model, self.data, self.objective, self.training, self.validation)
-        return {type(table).__name__.lower(): asdict(table) for table in tables}
+        return {type(table).__name__.lower(): _chosen(table) for table in tables}
 
     @property
     def id(self) -> str:
@@ -183,9 +240,20 @@ class RunConfig:
         return f"d{self.model.depth}{middle}-s{self.training.seed}-{digest}"
 
     @property
+    def grid_side(self) -> int:
+        """Patches along one side of an image."""
+        return self.data.image_size // (self.data.downsampling * self.model.patch)
+
+    @property
     def tokens_per_sample(self) -> int:
         """Image tokens of one image."""
-        return (self.data.image_size // self.model.patch) ** 2
+        return self.grid_side**2
+
+    @property
+    def shift(self) -> float:
+        """alpha, the factor that moves training and sampling times towards noise (Esser et al. 2024, section 5.3.2)."""
+        base = self.objective.shift_base
+        return self.objective.shift * (self.data.image_size / base if base else 1.0)
 
     @property
     def evaluated_steps(self) -> list[int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from prx_scale import study
 from prx_scale.config import HEAD_DIM
 from prx_scale.errors import InputError
-from prx_scale.models.build import model_shape
+from prx_scale.models.build import model_shape, sd3_shape
 from prx_scale.models.sizes import Shape, parameters, training_flops
 
 if TYPE_CHECKING:
@@ -22,17 +22,7 @@ if TYPE_CHECKING:
     from scaling.cost import Cost
 
 DEEPEST = 128
-_SD3 = Shape(
-    depth=1,
-    hidden=HEAD_DIM,
-    head_dim=HEAD_DIM,
-    patch_dim=16 * 2**2,
-    context_dim=4096,
-    pooled_dim=2048,
-    image_tokens=(256 // 8 // 2) ** 2,
-    text_tokens=154,
-    qk_norm=True,
-)
+_SD3 = sd3_shape(depth=1, width=HEAD_DIM, pixels=256 * 256)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from prx_scale import tables
 from prx_scale.config import (
+    HEAD_DIM,
     Checkpoint,
     Data,
     Evaluation,
@@ -221,10 +222,7 @@ def _sweep(merged: Mapping[str, dict[str, Any]], where: str) -> Iterator[dict[st
 
 
 def _check_run(run: RunConfig, where: str) -> None:
-    if run.data.image_size % run.model.patch:
-        raise InputError(
-            f"{where} [model] patch: {run.model.patch} does not divide [data] image_size {run.data.image_size}"
-        )
+    _check_model(run, where)
     if run.training.warmup > run.training.steps:
         raise InputError(
             f"{where} [training] warmup: {run.training.warmup} is more than the {run.training.steps} steps of the run"
@@ -237,6 +235,26 @@ def _check_run(run: RunConfig, where: str) -> None:
         raise InputError(
             f"{where} [parallel] micro_batch: {run.parallel.micro_batch} does not divide "
             f"[training] batch {run.training.batch}"
+        )
+
+
+def _check_model(run: RunConfig, where: str) -> None:
+    model, data = run.model, run.data
+    if data.image_size % (data.downsampling * model.patch):
+        latent = f" of latents of {data.downsampling} pixels" if data.downsampling > 1 else ""
+        raise InputError(
+            f"{where} [model] patch: {model.patch}{latent} does not divide [data] image_size {data.image_size}"
+        )
+    if model.width % HEAD_DIM:
+        raise InputError(f"{where} [model] width: {model.width} is not a multiple of {HEAD_DIM}, the width of a head")
+    if model.weight_sets == 3 and data.dataset == "shapes" and data.encoders == 1:
+        raise InputError(
+            f"{where} [model] weight_sets: 3 needs text tokens of two encoders; set [data] encoders = 2, or use 2 sets"
+        )
+    if model.position_grid and model.position_grid < run.grid_side:
+        raise InputError(
+            f"{where} [model] position_grid: {model.position_grid} patches along a side are fewer than the "
+            f"{run.grid_side} of an image; 0 takes the image's own"
         )
 
 

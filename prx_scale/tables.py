@@ -98,7 +98,7 @@ _NAMES: dict[Any, str] = {int: "a whole number", float: "a number", str: "a text
 
 
 def _check_choice(value: Any, choices: tuple[Any, ...], where: str) -> Any:
-    if value in choices:
+    if any(value == choice and type(value) is type(choice) for choice in choices):
         return value
     hint = nearest(str(value), [str(choice) for choice in choices])
     raise InputError(f"{where}: {_describe(value)} is not a choice; {hint}")

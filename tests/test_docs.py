@@ -155,7 +155,7 @@ def test_every_choice_and_bound_of_the_study_file_is_described(table: str) -> No
     for item in dataclasses.fields(STUDY_TABLES[table]):
         row = next(line for line in page.splitlines() if line.startswith(f"| `{item.name}` |"))
         if typing.get_origin(kinds[item.name]) is typing.Literal:
-            assert all(f'`"{choice}"`' in row for choice in typing.get_args(kinds[item.name])), row
+            assert all(f"`{json.dumps(choice)}`" in row for choice in typing.get_args(kinds[item.name])), row
         low, high = item.metadata.get("low"), item.metadata.get("high")
         if high is not None:
             assert f", {low} to {high} |" in row

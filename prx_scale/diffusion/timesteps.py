@@ -31,6 +31,18 @@ def timesteps(objective: Objective, normal: Floats) -> Floats:
     return ndtr(normal)
 
 
+def shifted(t: Floats, alpha: float) -> Floats:
+    """Times moved towards noise for more pixels: t' = alpha t / (1 + (alpha - 1) t), so logit t' = logit t + log alpha.
+
+    alpha = sqrt(m / n) keeps the signal's uncertainty when n pixels become m (Esser et al. 2024, section 5.3.2).
+
+    Args:
+        t: in [0, 1].
+        alpha: 1 changes nothing; above 1 moves towards noise.
+    """
+    return alpha * t / (1 + (alpha - 1) * t)
+
+
 def density(objective: Objective, t: Floats) -> Floats:
     """The density that `timesteps` draws from.
 

@@ -13,7 +13,7 @@ from prx_scale.config import RunConfig
 from prx_scale.data.shapes.text import encode
 from prx_scale.diffusion.draws import Purpose, draw
 from prx_scale.diffusion.samplers import Velocity, euler, guided
-from prx_scale.models.build import CHANNELS
+from prx_scale.models.inputs import inputs_of
 from prx_scale.models.mmdit import MMDiT
 
 IMAGES_AT_ONCE = 128
@@ -34,31 +34,32 @@ def sample(
     Returns:
         (B, C, H, W), about [-1, 1].
     """
-    size = run.data.image_size
+    size, channels = run.data.image_size // run.data.downsampling, inputs_of(run.data).channels
     device = next(model.parameters()).device
     made: list[NDArray[np.float32]] = []
     for start in range(0, len(captions), IMAGES_AT_ONCE):
         part = list(captions[start : start + IMAGES_AT_ONCE])
         indices = np.arange(start, start + len(part))
-        noise = draw(run.evaluation.seed, Purpose.SAMPLING, indices, (CHANNELS, size, size)).noise
-        velocity = guided_velocity(model, part, run.evaluation.guidance)
-        images = euler(velocity, torch.from_numpy(noise).to(device), run.evaluation.steps)
+        noise = draw(run.evaluation.seed, Purpose.SAMPLING, indices, (channels, size, size)).noise
+        velocity = guided_velocity(model, part, run.evaluation.guidance, run.data.encoders)
+        images = euler(velocity, torch.from_numpy(noise).to(device), run.evaluation.steps, run.shift)
         made.append(images.cpu().numpy())
         if advance:
             advance(len(part))
     return np.concatenate(made)
 
 
-def guided_velocity(model: MMDiT, captions: Sequence[str], guidance: float) -> Velocity:
+def guided_velocity(model: MMDiT, captions: Sequence[str], guidance: float, encoders: int = 1) -> Velocity:
     """The model's velocity under captions, guided away from the empty condition, which is all zeros.
 
     Args:
         model: the backbone.
         captions: B captions.
         guidance: 1 is unguided.
+        encoders: text encoders that the model was trained with.
     """
     device = next(model.parameters()).device
-    context, pooled = (torch.from_numpy(states).to(device) for states in encode(captions))
+    context, pooled = (torch.from_numpy(states).to(device) for states in encode(captions, encoders))
 
     def under(context: Tensor, pooled: Tensor) -> Velocity:
         return lambda z, t: model(z, t=t, context=context, pooled=pooled)

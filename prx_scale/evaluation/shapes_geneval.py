@@ -41,10 +41,14 @@ class Sampled:
 def due_steps(info: RunInfo) -> list[int]:
     """Checkpoints of a run that have no evaluation yet: those of the regular interval and the last one.
 
+    None of a run on other data than shapes, which have no detector.
+
     Args:
         info: the run.
     """
     run = run_from_json(info.config, str(info.folder / "run.json"))
+    if run.data.dataset != "shapes":
+        return []
     done = {
         row["step"]
         for row in read_rows(info.folder / "evaluation.jsonl")

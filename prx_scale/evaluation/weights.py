@@ -10,8 +10,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_checkpoi
 
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
-from prx_scale.models.build import CHANNELS, model_grid, model_shape
-from prx_scale.models.mmdit import MMDiT, mmdit_config
+from prx_scale.models.mmdit import MMDiT, backbone_config
 from prx_scale.runs import Weights
 
 
@@ -45,7 +44,7 @@ def load_model(run: RunConfig, folder: Path, step: int, weights: Weights) -> MMD
     if not (path / ".metadata").exists():
         kept = ", ".join(map(str, checkpoint_steps(folder))) or "none"
         raise InputError(f"{path}: no complete checkpoint; steps kept: {kept}")
-    config = mmdit_config(model_shape(run), channels=CHANNELS, patch=run.model.patch, grid=model_grid(run))
+    config = backbone_config(run)
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     with torch.device("meta"):
         model = config.build()

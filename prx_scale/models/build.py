@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from prx_scale.config import HEAD_DIM, RunConfig
-from prx_scale.data.shapes.captions import MAX_TOKENS
-from prx_scale.data.shapes.text import TEXT_DIM
+from prx_scale.config import HEAD_DIM, LATENT_DOWNSAMPLING, RunConfig
+from prx_scale.models.inputs import SD3, inputs_of
 from prx_scale.models.sizes import Shape
-
-CHANNELS = 3
-"""Of the images of the shapes dataset, which is trained on pixels."""
 
 
 def model_shape(run: RunConfig) -> Shape:
@@ -17,24 +13,50 @@ def model_shape(run: RunConfig) -> Shape:
     Args:
         run: the run.
     """
+    inputs = inputs_of(run.data)
+    table = position_side(run) ** 2
     return Shape(
         depth=run.model.depth,
         hidden=run.model.hidden,
         head_dim=HEAD_DIM,
-        patch_dim=CHANNELS * run.model.patch**2,
-        context_dim=TEXT_DIM,
-        pooled_dim=TEXT_DIM,
+        patch_dim=inputs.channels * run.model.patch**2,
+        context_dim=inputs.context_dim,
+        pooled_dim=inputs.pooled_dim,
         image_tokens=run.tokens_per_sample,
-        text_tokens=MAX_TOKENS,
+        text_tokens=inputs.text_tokens,
         qk_norm=run.model.qk_norm,
+        weight_sets=run.model.weight_sets,
+        learned_positions=table if run.model.positions == "learned" else 0,
     )
 
 
-def model_grid(run: RunConfig) -> tuple[int, int]:
-    """Patches along height and width.
+def position_side(run: RunConfig) -> int:
+    """Patches along one side of the table of positions, which images of any aspect ratio are cropped from.
 
     Args:
         run: the run.
     """
-    side = run.data.image_size // run.model.patch
-    return side, side
+    return run.model.position_grid or run.grid_side
+
+
+def sd3_shape(*, depth: int, width: int = 0, pixels: int, qk_norm: bool = True) -> Shape:
+    """Sizes of the published model: latents of 16 channels, patches of 2 x 2, two weight sets, 154 text tokens.
+
+    Args:
+        depth: joint blocks.
+        width: hidden size; 0 is 64 x depth.
+        pixels: of an image, height x width.
+        qk_norm: RMS-norm of queries and keys.
+    """
+    patch = 2
+    return Shape(
+        depth=depth,
+        hidden=width or HEAD_DIM * depth,
+        head_dim=HEAD_DIM,
+        patch_dim=SD3.channels * patch**2,
+        context_dim=SD3.context_dim,
+        pooled_dim=SD3.pooled_dim,
+        image_tokens=pixels // (LATENT_DOWNSAMPLING * patch) ** 2,
+        text_tokens=SD3.text_tokens,
+        qk_norm=qk_norm,
+    )

@@ -16,15 +16,18 @@ from parallel.shards import assign
 from parallel.titan import canonical_fqn
 
 
-def initialise(model: nn.Module, seed: int) -> None:
+def initialise(model: nn.Module, seed: int, positions: Tensor) -> None:
     """Set every parameter of an MM-DiT.
 
     Args:
         model: on its device, sharded or not.
         seed: of the run.
+        positions: (R, C, D) sinusoids, from which a trained table of positions starts.
     """
     for name, parameter in model.named_parameters():
-        assign(parameter, initial_value(canonical_fqn(name), parameter.shape, seed))
+        name = canonical_fqn(name)
+        value = positions if name == "position_table.weight" else initial_value(name, parameter.shape, seed)
+        assign(parameter, value)
 
 
 def initial_value(name: str, shape: torch.Size, seed: int) -> Tensor:

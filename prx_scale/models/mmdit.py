@@ -12,12 +12,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from parallel.titan import BaseModel, Linear, Module, ModuleDict, RMSNorm
+from prx_scale.config import RunConfig
 from prx_scale.models import sizes
-from prx_scale.models.embeddings import grid_positions, time_frequencies
+from prx_scale.models.build import model_shape, position_side
+from prx_scale.models.embeddings import PositionGrid, centre_crop, time_frequencies
 from prx_scale.models.initial import initialise
+from prx_scale.models.inputs import inputs_of
 
 EPS = 1e-6
 """Of every layer norm and RMS norm."""
@@ -87,40 +90,83 @@ class Stream(Module):
         return torch.addcmul(x_BLD, gate_mlp.unsqueeze(1), self.mlp_out(hidden))
 
 
+class JointAttention(Module):
+    """softmax(q k^T scale) v over the tokens of all streams, without a mask."""
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(Module.Config):
+        scale: float
+        """Of the logits; 1/sqrt(width of a head) unless a parametrisation says otherwise."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.scale = config.scale
+
+    def forward(self, q_BLHK: Tensor, k_BNHK: Tensor, v_BNHK: Tensor) -> Tensor:
+        """(B, L, H, K) queries over (B, N, H, K) keys and values -> (B, L, H K)."""
+        q, k, v = (x.transpose(1, 2) for x in (q_BLHK, k_BNHK, v_BNHK))
+        return F.scaled_dot_product_attention(q, k, v, scale=self.scale).transpose(1, 2).flatten(2)
+
+
 class JointBlock(Module):
-    """One block: both streams attend to all tokens of both, then each goes through its own MLP."""
+    """One block: every stream attends to all tokens of all streams, then goes through its own MLP."""
 
     @dataclass(kw_only=True, slots=True)
     class Config(Module.Config):
         image: Stream.Config
         text: Stream.Config
+        text2: Stream.Config | None
+        """With three weight sets, the second group of text tokens."""
+        attention: JointAttention.Config
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.image = config.image.build()
         self.text = config.text.build()
+        self.text2 = config.text2.build() if config.text2 else None
+        self.attention = config.attention.build()
 
-    def forward(self, image_BLD: Tensor, text_BLD: Tensor, c_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """Advance both streams.
+    def forward(self, c_BD: Tensor, image_BLD: Tensor, *texts_BLD: Tensor) -> tuple[Tensor, ...]:
+        """Advance all streams.
 
         Args:
-            image_BLD: image tokens.
-            text_BLD: text tokens.
             c_BD: SiLU of the condition vector.
+            image_BLD: image tokens.
+            texts_BLD: text tokens, a tensor for each of their weight sets.
 
         Returns:
-            Both streams; the text stream unchanged where this is the last block.
+            The image stream and the text streams; these unchanged where this is the last block.
         """
-        image_mod, text_mod = self.image.modulation(c_BD), self.text.modulation(c_BD)
-        image_heads = self.image.heads(modulate(image_BLD, *image_mod[:2]))
-        text_heads = self.text.heads(modulate(text_BLD, *text_mod[:2]))
-        q, k, v = (torch.cat(pair, dim=1).transpose(1, 2) for pair in zip(image_heads, text_heads, strict=True))
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        split = image_BLD.shape[1]
-        image_BLD = self.image.advance(image_BLD, attended[:, :split], image_mod)
-        if not self.text.pre_only:
-            text_BLD = self.text.advance(text_BLD, attended[:, split:], text_mod)
-        return image_BLD, text_BLD
+        streams = (self.image, self.text) if self.text2 is None else (self.image, self.text, self.text2)
+        tokens = (image_BLD, *texts_BLD)
+        modulations = [stream.modulation(c_BD) for stream in streams]
+        heads = [
+            stream.heads(modulate(x_BLD, *modulation[:2]))
+            for stream, x_BLD, modulation in zip(streams, tokens, modulations, strict=True)
+        ]
+        q, k, v = (torch.cat(parts, dim=1) for parts in zip(*heads, strict=True))
+        attended = self.attention(q, k, v).split([x_BLD.shape[1] for x_BLD in tokens], dim=1)
+        return tuple(
+            x_BLD if stream.pre_only else stream.advance(x_BLD, mine, modulation)
+            for stream, x_BLD, mine, modulation in zip(streams, tokens, attended, modulations, strict=True)
+        )
+
+
+class PositionTable(Module):
+    """A trained position for each place of the grid."""
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(Module.Config):
+        side: int
+        width: int
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(config.side, config.side, config.width))
+
+    def forward(self, rows: int, columns: int) -> Tensor:
+        """(rows * columns, D) positions of an image of that many patches."""
+        return centre_crop(self.weight, rows, columns)
 
 
 class Embedder(Module):
@@ -166,12 +212,14 @@ class MMDiT(BaseModel):
         shape: sizes.Shape
         channels: int
         patch: int
-        grid: tuple[int, int]
-        """Patches along height and width."""
+        text_split: tuple[int, ...]
+        """Text tokens of each of their weight sets, in the order of the context."""
+        grid: PositionGrid
         patch_embed: Linear.Config
         time_embed: Embedder.Config
         pooled_embed: Embedder.Config
         context_embed: Linear.Config
+        position_table: PositionTable.Config | None
         blocks: list[JointBlock.Config]
         final: FinalLayer.Config
         seed: int = 0
@@ -199,19 +247,23 @@ class MMDiT(BaseModel):
         self.context_embed = config.context_embed.build()
         self.layers = ModuleDict({str(i): block.build() for i, block in enumerate(config.blocks)})
         self.final = config.final.build()
-        self.register_buffer("positions", torch.empty(config.shape.image_tokens, config.shape.hidden), persistent=False)
+        self.position_table = config.position_table.build() if config.position_table else None
+        if self.position_table is None:
+            side = config.grid.side
+            self.register_buffer("positions", torch.empty(side, side, config.shape.hidden), persistent=False)
 
     def init_states(self, *, buffer_device: torch.device | None = None) -> None:
-        """Initial weights by parameter name, the same in every layout; positions are recomputed."""
-        initialise(self, self.config.seed)
-        positions = grid_positions(*self.config.grid, self.config.shape.hidden)
-        self.positions = positions.to(buffer_device or self.positions.device)
+        """Initial weights by parameter name, the same in every layout; fixed positions are recomputed."""
+        table = self.config.grid.table(self.config.shape.hidden)
+        initialise(self, self.config.seed, table)
+        if self.position_table is None:
+            self.positions = table.to(buffer_device or self.positions.device)
 
     def forward(self, z: Tensor, *, t: Tensor, context: Tensor, pooled: Tensor) -> Tensor:
         """Predict the velocity.
 
         Args:
-            z: (B, C, height, width) noisy images or latents.
+            z: (B, C, height, width) noisy images or latents, of any aspect ratio that the positions cover.
             t: (B,) times in [0, 1]; 0 is data, 1 is noise.
             context: (B, L, context_dim) text token states.
             pooled: (B, pooled_dim) pooled text states.
@@ -223,20 +275,31 @@ class MMDiT(BaseModel):
         dtype = self.patch_embed.weight.dtype
         time = time_frequencies(t.float(), sizes.TIME_FREQUENCIES).to(dtype)
         c_BD = F.silu(self.time_embed(time) + self.pooled_embed(pooled.to(dtype)))
-        image_BLD = self.patch_embed(self.patchify(z.to(dtype))) + self.positions.to(dtype)
-        text_BLD = self.context_embed(context.to(dtype))
+        grid = (z.shape[2] // self.config.patch, z.shape[3] // self.config.patch)
+        image_BLD = self.patch_embed(self.patchify(z.to(dtype))) + self.positions_of(*grid).to(dtype)
+        texts_BLD = self.context_embed(context.to(dtype)).split(self.config.text_split, dim=1)
         for block in self.layers.values():
-            image_BLD, text_BLD = block(image_BLD, text_BLD, c_BD)
-        return self.unpatchify(self.final(image_BLD, c_BD)).float()
+            image_BLD, *texts_BLD = block(c_BD, image_BLD, *texts_BLD)
+        return self.unpatchify(self.final(image_BLD, c_BD), *grid).float()
+
+    def positions_of(self, rows: int, columns: int) -> Tensor:
+        """(rows * columns, D) positions of an image of that many patches.
+
+        Raises:
+            ValueError: the image is larger than the table of positions.
+        """
+        if self.position_table is not None:
+            return self.position_table(rows, columns)
+        return centre_crop(self.positions, rows, columns)
 
     def patchify(self, z: Tensor) -> Tensor:
         """(B, C, height, width) -> (B, L, P), row by row, a patch's values ordered (channel, row, column)."""
         p = self.config.patch
         return F.unfold(z, kernel_size=p, stride=p).transpose(1, 2) if p > 1 else z.flatten(2).transpose(1, 2)
 
-    def unpatchify(self, x_BLP: Tensor) -> Tensor:
+    def unpatchify(self, x_BLP: Tensor, rows: int, columns: int) -> Tensor:
         """(B, L, P) -> (B, C, height, width); a patch's outputs are ordered (row, column, channel), as SD3's are."""
-        (rows, columns), p, channels = self.config.grid, self.config.patch, self.config.channels
+        p, channels = self.config.patch, self.config.channels
         x = x_BLP.unflatten(2, (p, p, channels)).unflatten(1, (rows, columns))
         return x.permute(0, 5, 1, 3, 2, 4).reshape(x.shape[0], channels, rows * p, columns * p)
 
@@ -256,28 +319,55 @@ def _stream(shape: sizes.Shape, *, pre_only: bool) -> Stream.Config:
     )
 
 
-def mmdit_config(shape: sizes.Shape, *, channels: int, patch: int, grid: tuple[int, int]) -> MMDiT.Config:
-    """The configuration of an MM-DiT with two weight sets.
+def _block(shape: sizes.Shape, *, last: bool) -> JointBlock.Config:
+    return JointBlock.Config(
+        image=_stream(shape, pre_only=False),
+        text=_stream(shape, pre_only=last),
+        text2=_stream(shape, pre_only=last) if shape.weight_sets == 3 else None,
+        attention=JointAttention.Config(scale=shape.head_dim**-0.5),
+    )
+
+
+def mmdit_config(
+    shape: sizes.Shape, *, channels: int, patch: int, grid: PositionGrid, text_split: tuple[int, ...] | None = None
+) -> MMDiT.Config:
+    """The configuration of an MM-DiT.
 
     Args:
         shape: its sizes.
         channels: of the image or latent.
         patch: side of a patch.
-        grid: patches along height and width; their product must be the shape's image tokens.
+        grid: the table of positions.
+        text_split: text tokens of each of their weight sets; by default all of the one set.
     """
     h, last = shape.hidden, shape.depth - 1
     return MMDiT.Config(
         shape=shape,
         channels=channels,
         patch=patch,
+        text_split=text_split or (shape.text_tokens,),
         grid=grid,
         patch_embed=_linear(shape.patch_dim, h),
         time_embed=Embedder.Config(first=_linear(sizes.TIME_FREQUENCIES, h), second=_linear(h, h)),
         pooled_embed=Embedder.Config(first=_linear(shape.pooled_dim, h), second=_linear(h, h)),
         context_embed=_linear(shape.context_dim, h),
-        blocks=[
-            JointBlock.Config(image=_stream(shape, pre_only=False), text=_stream(shape, pre_only=i == last))
-            for i in range(shape.depth)
-        ],
+        position_table=PositionTable.Config(side=grid.side, width=h) if shape.learned_positions else None,
+        blocks=[_block(shape, last=i == last) for i in range(shape.depth)],
         final=FinalLayer.Config(ada=_linear(h, 2 * h), linear=_linear(h, shape.patch_dim)),
+    )
+
+
+def backbone_config(run: RunConfig) -> MMDiT.Config:
+    """The configuration of a run's model.
+
+    Args:
+        run: the run.
+    """
+    inputs, shape = inputs_of(run.data), model_shape(run)
+    return mmdit_config(
+        shape,
+        channels=inputs.channels,
+        patch=run.model.patch,
+        grid=PositionGrid(side=position_side(run), image=run.grid_side, base=run.model.position_base or run.grid_side),
+        text_split=inputs.token_groups if run.model.weight_sets == 3 else None,
     )

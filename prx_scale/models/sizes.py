@@ -27,6 +27,15 @@ class Shape:
     image_tokens: int
     text_tokens: int
     qk_norm: bool
+    weight_sets: int = 2
+    """One for the image and one for each group of text tokens that has weights of its own."""
+    learned_positions: int = 0
+    """Entries of a trained table of positions; 0 where positions are fixed sinusoids."""
+
+    @property
+    def text_sets(self) -> int:
+        """Weight sets of text tokens."""
+        return self.weight_sets - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +48,7 @@ class ParameterCounts:
     time_embed: int
     pooled_embed: int
     context_embed: int
+    positions: int
 
     @property
     def backbone(self) -> int:
@@ -48,28 +58,31 @@ class ParameterCounts:
     @property
     def embedding(self) -> int:
         """Everything that only brings inputs to the hidden width."""
-        return self.patch_embed + self.time_embed + self.pooled_embed + self.context_embed
+        return self.patch_embed + self.time_embed + self.pooled_embed + self.context_embed + self.positions
 
 
 def parameters(shape: Shape) -> ParameterCounts:
-    """Trainable parameters of an MM-DiT with two weight sets.
+    """Trainable parameters of an MM-DiT.
 
-    With h the hidden size, a block has 36 h^2 + 30 h (two streams of adaLN, q, k, v, out and MLP) and the last one
-    23 h^2 + 20 h, as its text stream feeds nothing after the attention; QK-norm adds four vectors of a head's width.
-    At SD3's input sizes the sum is (36 d - 9) h^2 + (30 d + 6526) h + 64 + 256 d for depth d (Esser et al. 2024).
+    With h the hidden size, a block has 18 h^2 + 15 h for each weight set (adaLN, q, k, v, out and MLP), and in the last
+    one 5 h^2 + 5 h for each of text, which feeds nothing after the attention; QK-norm adds two vectors of a head's
+    width for each. With two sets and SD3's input sizes the sum is (36 d - 9) h^2 + (30 d + 6526) h + 64 + 256 d for
+    depth d (Esser et al. 2024).
 
     Args:
         shape: the model's sizes.
     """
-    d, h = shape.depth, shape.hidden
-    norms = 4 * shape.head_dim if shape.qk_norm else 0
+    d, h, sets = shape.depth, shape.hidden, shape.weight_sets
+    stream, last_text = 18 * h**2 + 15 * h, 5 * h**2 + 5 * h
+    norms = 2 * sets * shape.head_dim if shape.qk_norm else 0
     return ParameterCounts(
-        blocks=(d - 1) * (36 * h**2 + 30 * h + norms) + 23 * h**2 + 20 * h + norms,
+        blocks=(d - 1) * sets * stream + stream + shape.text_sets * last_text + d * norms,
         final=2 * h**2 + 2 * h + shape.patch_dim * (h + 1),
         patch_embed=(shape.patch_dim + 1) * h,
         time_embed=h**2 + (TIME_FREQUENCIES + 2) * h,
         pooled_embed=h**2 + (shape.pooled_dim + 2) * h,
         context_embed=(shape.context_dim + 1) * h,
+        positions=shape.learned_positions * h,
     )
 
 
@@ -77,7 +90,8 @@ def forward_flops(shape: Shape) -> int:
     """FLOPs of one forward pass of one image: all matrix products, attention over all tokens included.
 
     Per image token and block 24 h^2 (q, k, v, out, MLP); the same per text token, of which the last block only needs
-    6 h^2; attention 4 N^2 h a block; adaLN once an image. Agrees to the integer with torch's FLOP counter.
+    6 h^2; attention 4 N^2 h a block; adaLN once an image for each weight set. Agrees to the integer with torch's FLOP
+    counter.
 
     Args:
         shape: the model's sizes.
@@ -86,7 +100,7 @@ def forward_flops(shape: Shape) -> int:
     image, text = shape.image_tokens, shape.text_tokens
     streams = 24 * d * h**2 * image + 24 * (d - 1) * h**2 * text + 6 * h**2 * text
     attention = 4 * d * (image + text) ** 2 * h
-    modulation = 12 * d * h**2 + 12 * (d - 1) * h**2 + 4 * h**2
+    modulation = 12 * d * h**2 + shape.text_sets * (12 * (d - 1) * h**2 + 4 * h**2)
     patches = 4 * shape.patch_dim * h * image
     context = 2 * shape.context_dim * h * text
     conditions = 2 * (TIME_FREQUENCIES * h + h**2) + 2 * (shape.pooled_dim * h + h**2) + 4 * h**2

@@ -21,8 +21,7 @@ from parallel.titan import (
 )
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
-from prx_scale.models.build import CHANNELS, model_grid, model_shape
-from prx_scale.models.mmdit import mmdit_config
+from prx_scale.models.mmdit import backbone_config
 from prx_scale.training.batches import SampleLoader
 from prx_scale.training.recording import RecordingMetrics
 from prx_scale.training.trainer import DiffusionTrainer
@@ -122,7 +121,7 @@ def model_spec(run: RunConfig) -> ModelSpec:
     return ModelSpec(
         name="mmdit",
         flavor=f"depth-{run.model.depth}",
-        model=mmdit_config(model_shape(run), channels=CHANNELS, patch=run.model.patch, grid=model_grid(run)),
+        model=backbone_config(run),
         parallelize_fn=parallelize,
         pipelining_fn=None,
         post_optimizer_build_fn=None,

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from prx_scale.config import RunConfig
-from prx_scale.data.shapes.dataset import ShapesDataset
+from prx_scale.data.opening import open_dataset
 from prx_scale.diffusion.paths import interpolate, velocity
 from prx_scale.training.batches import Batch, validation_batch
 
@@ -35,7 +35,7 @@ class Validator:
 
     def __init__(self, run: RunConfig, *, device: torch.device, rank: int, world: int) -> None:
         self.run, self.device, self.rank, self.world = run, device, rank, world
-        self.dataset = ShapesDataset(seed=run.data.seed, image_size=run.data.image_size, split="heldout")
+        self.dataset = open_dataset(run, "heldout")
         self.items = run.validation.images * run.validation.levels
         self._batches: list[tuple[np.ndarray, Batch]] | None = None
 

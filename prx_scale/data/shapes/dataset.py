@@ -32,30 +32,33 @@ class ShapesDataset:
         seed: stream of scenes. The held-out split is disjoint from training under every seed.
         image_size: a multiple of 16.
         split: "train" or "heldout".
+        caption_mix: share of long captions, drawn per index; the others are short.
+        encoders: text encoders, 1 or 2.
     """
 
     seed: int = 0
     image_size: int = CANVAS
     split: Split = "train"
+    caption_mix: float = 0.5
+    encoders: int = 1
 
     def __post_init__(self) -> None:
         """Refuse an image size that cannot be drawn."""
         scale_of(self.image_size)
 
-    def batch(self, indices: NDArray[np.int64], caption_mix: float = 0.5) -> ShapesBatch:
+    def batch(self, indices: NDArray[np.int64]) -> ShapesBatch:
         """The samples of the given indices.
 
         Args:
             indices: (B,) sample numbers. The same number gives the same sample on every rank and in every order.
-            caption_mix: share of long captions, drawn per index; the others are short.
         """
         arrays = draw(self.seed, np.asarray(indices, dtype=np.int64), self.split)
         scenes = tuple(arrays.scenes())
-        long = (arrays.caption_draw < caption_mix).tolist()
+        long = (arrays.caption_draw < self.caption_mix).tolist()
         captions = tuple(
             long_caption(scene) if is_long else short_caption(scene)
             for scene, is_long in zip(scenes, long, strict=True)
         )
-        context, pooled = encode(captions)
+        context, pooled = encode(captions, self.encoders)
         image = render(arrays, self.image_size)
         return ShapesBatch(image=image, context=context, pooled=pooled, captions=captions, scenes=scenes)

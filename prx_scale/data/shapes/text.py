@@ -49,15 +49,16 @@ def position_vectors() -> Vectors:
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
 
-def encode(captions: Sequence[str]) -> tuple[Vectors, Vectors]:
+def encode(captions: Sequence[str], encoders: int = 1) -> tuple[Vectors, Vectors]:
     """Encode captions.
 
     Args:
         captions: B captions; "" is the empty condition and encodes to zeros.
+        encoders: 1, or 2 to have the vectors of single words, with positions, as tokens before the others.
 
     Returns:
-        context (B, MAX_TOKENS, 64), zero at padding, and pooled (B, 64): the sum of the word vectors over the
-        square root of their number, so that both have entries of about unit size. The pooled vector knows which
+        context (B, encoders x MAX_TOKENS, 64), zero at padding, and pooled (B, 64): the sum of the word vectors over
+        the square root of their number, so that both have entries of about unit size. The pooled vector knows which
         words there are; only the context knows their order.
 
     Raises:
@@ -70,4 +71,7 @@ def encode(captions: Sequence[str]) -> tuple[Vectors, Vectors]:
     before = np.zeros_like(words)
     before[:, 1:] = carried_vectors()[tokens[:, :-1]]
     # The sum of two unrelated vectors is rescaled to the size of one.
-    return ((words + before) * np.float32(0.5**0.5) + position_vectors()) * real, pooled
+    context = ((words + before) * np.float32(0.5**0.5) + position_vectors()) * real
+    if encoders == 2:
+        context = np.concatenate([(words + position_vectors()) * real, context], axis=1)
+    return context, pooled

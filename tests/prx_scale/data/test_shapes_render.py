@@ -1,6 +1,7 @@
 """Rendering and the data set: exact pixels, cheap batches, the same sample on every rank."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,8 +59,8 @@ def test_a_sample_does_not_depend_on_its_batch():
 def test_caption_mix_is_a_share_of_long_captions():
     data = ShapesDataset()
     indices = np.arange(4000)
-    short, long = (data.batch(indices, caption_mix=mix).captions for mix in (0.0, 1.0))
-    mixed = data.batch(indices, caption_mix=0.3).captions
+    short, long = (replace(data, caption_mix=mix).batch(indices).captions for mix in (0.0, 1.0))
+    mixed = replace(data, caption_mix=0.3).batch(indices).captions
     differs = [i for i in indices if short[i] != long[i]]
     share = np.mean([mixed[i] == long[i] for i in differs])
     assert abs(share - 0.3) < 0.03

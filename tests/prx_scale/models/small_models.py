@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from prx_scale.models.embeddings import PositionGrid
 from prx_scale.models.mmdit import MMDiT, mmdit_config
 from prx_scale.models.sizes import Shape
 
@@ -38,7 +39,9 @@ def small_shape(depth: int, patch: int, *, qk_norm: bool = True) -> Shape:
 
 def build(shape: Shape, patch: int, seed: int = 0) -> MMDiT:
     side = round(shape.image_tokens**0.5)
-    config = mmdit_config(shape, channels=shape.patch_dim // patch**2, patch=patch, grid=(side, side))
+    config = mmdit_config(
+        shape, channels=shape.patch_dim // patch**2, patch=patch, grid=PositionGrid(side=side, image=side, base=side)
+    )
     config.seed = seed
     with torch.device("meta"):
         model = config.build()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from prx_scale.models.embeddings import grid_positions, time_frequencies
+from prx_scale.models.embeddings import sincos_positions, time_frequencies
 from prx_scale.models.initial import initial_value
 from prx_scale.models.mmdit import MMDiT
 from tests.prx_scale.models.small_models import build, small_shape
@@ -61,7 +61,7 @@ def test_patches_go_in_channel_first_and_come_out_channel_last() -> None:
     expected = image[0, :, 0:4, 4:8].flatten()
     assert torch.equal(patches[0, 1], expected)
     channel_last = patches.unflatten(2, (3, 4, 4)).permute(0, 1, 3, 4, 2).flatten(2)
-    assert torch.equal(model.unpatchify(channel_last), image)
+    assert torch.equal(model.unpatchify(channel_last, 4, 4), image)
 
 
 def test_initial_weights_depend_on_seed_and_name_alone() -> None:
@@ -82,7 +82,7 @@ def test_time_frequencies_are_cos_then_sin_of_1000_t() -> None:
 
 
 def test_grid_positions_encode_column_then_row() -> None:
-    positions = grid_positions(3, 5, 64).reshape(3, 5, 64)
+    positions = sincos_positions(torch.arange(3.0).double(), torch.arange(5.0).double(), 64)
     assert torch.equal(positions[0, 2, :32], positions[2, 2, :32])
     assert torch.equal(positions[1, 0, 32:], positions[1, 4, 32:])
     assert positions[0, 2, 0].item() == pytest.approx(torch.tensor(2.0).sin().item())
@@ -136,7 +136,7 @@ def test_same_function_as_diffusers(depth: int, qk_norm: bool) -> None:
         qk_norm="rms_norm" if qk_norm else None,
     ).eval()
     state = theirs.state_dict()
-    state["pos_embed.pos_embed"] = model.positions[None]
+    state["pos_embed.pos_embed"] = model.positions.flatten(0, 1)[None]
     for ours, name in diffusers_names(depth, qk_norm).items():
         for kind in ("weight", "bias"):
             if f"{ours}.{kind}" not in dict(model.named_parameters()):

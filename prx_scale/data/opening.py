@@ -1,0 +1,69 @@
+"""The dataset that a run's configuration names."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prx_scale.config import RunConfig
+from prx_scale.data.random import RandomDataset
+from prx_scale.data.shapes.dataset import ShapesDataset
+from prx_scale.data.shapes.scenes import Split
+from prx_scale.models.inputs import inputs_of
+
+Floats = NDArray[np.float32]
+
+
+class Samples(Protocol):
+    """B samples: image (B, C, H, W), context (B, L, D), pooled (B, P)."""
+
+    @property
+    def image(self) -> Floats:
+        """Images or latents."""
+        ...
+
+    @property
+    def context(self) -> Floats:
+        """Token states of the text."""
+        ...
+
+    @property
+    def pooled(self) -> Floats:
+        """Pooled state of the text."""
+        ...
+
+
+class Dataset(Protocol):
+    """Samples by their number."""
+
+    def batch(self, indices: NDArray[np.int64]) -> Samples:
+        """The samples of the given indices."""
+        ...
+
+
+def open_dataset(run: RunConfig, split: Split) -> Dataset:
+    """The dataset of a run.
+
+    Args:
+        run: the run.
+        split: "train", or "heldout" for validation.
+    """
+    data = run.data
+    if data.dataset == "shapes":
+        return ShapesDataset(
+            seed=data.seed,
+            image_size=data.image_size,
+            split=split,
+            caption_mix=data.long_captions,
+            encoders=data.encoders,
+        )
+    inputs, side = inputs_of(data), data.image_size // data.downsampling
+    return RandomDataset(
+        seed=data.seed,
+        heldout=split == "heldout",
+        image=(inputs.channels, side, side),
+        context=(inputs.text_tokens, inputs.context_dim),
+        pooled=inputs.pooled_dim,
+    )
