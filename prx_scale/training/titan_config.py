@@ -10,17 +10,20 @@ from parallel.titan import (
     BaseTokenizer,
     CheckpointManager,
     CommConfig,
+    CompileConfig,
     DebugConfig,
+    FullAC,
     LRSchedulersContainer,
     ModelSpec,
     MSELoss,
     OptimizersContainer,
     ParallelismConfig,
+    SelectiveCheckpointing,
     TrainingConfig,
     default_adamw,
 )
 from prx_scale.config import RunConfig
-from prx_scale.errors import InputError
+from prx_scale.layout import micro_batch, shares_sequence
 from prx_scale.models.mmdit import backbone_config
 from prx_scale.training.batches import SampleLoader
 from prx_scale.training.recording import RecordingMetrics
@@ -87,7 +90,10 @@ def trainer_config(run: RunConfig, folder: Path, world_size: int) -> DiffusionTr
         parallelism=ParallelismConfig(
             data_parallel_replicate_degree=run.parallel.dp_replicate,
             data_parallel_shard_degree=run.parallel.dp_shard,
-            enable_sequence_parallel=False,
+            tensor_parallel_degree=run.parallel.tp,
+            context_parallel_degree=run.parallel.cp,
+            enable_sequence_parallel=shares_sequence(run),
+            fsdp_reshard_after_forward="default" if run.parallel.reshard == "blocks" else run.parallel.reshard,
             # TorchTitan's newer backends need a torch after 2.13 for parameters that are plain tensors.
             spmd_backend="partial_dtensor",
         ),
@@ -98,7 +104,8 @@ def trainer_config(run: RunConfig, folder: Path, world_size: int) -> DiffusionTr
             last_save_model_only=False,
             initial_load_model_only=False,
         ),
-        activation_checkpoint=None,
+        activation_checkpoint=_checkpointing(run),
+        compile=CompileConfig(enable=run.parallel.compile, components=["model"]),
         metrics=RecordingMetrics.Config(
             run=run,
             log_freq=run.logging.every,
@@ -129,29 +136,13 @@ def model_spec(run: RunConfig) -> ModelSpec:
     )
 
 
-def micro_batch(run: RunConfig, world_size: int) -> int:
-    """Images that a process holds at once.
-
-    Args:
-        run: the run.
-        world_size: number of processes.
-
-    Raises:
-        InputError: the mesh or the batch does not fit the number of processes.
-    """
-    replicate, shard = run.parallel.dp_replicate, run.parallel.dp_shard
-    if world_size % replicate or (shard != -1 and replicate * shard != world_size):
-        raise InputError(
-            f"[parallel] dp_replicate {replicate} x dp_shard {shard} does not give the {world_size} processes started; "
-            "dp_shard = -1 takes what is left"
-        )
-    size = run.parallel.micro_batch or run.training.batch // world_size
-    if size == 0 or run.training.batch % (size * world_size):
-        raise InputError(
-            f"[training] batch: {run.training.batch} images cannot be dealt out over {world_size} processes"
-            + (f" in micro-batches of {size}" if run.parallel.micro_batch else "")
-        )
-    return size
+def _checkpointing(run: RunConfig) -> FullAC.Config | SelectiveCheckpointing.Config | None:
+    match run.parallel.checkpointing:
+        case "full":
+            return FullAC.Config()
+        case "selective":
+            return SelectiveCheckpointing.Config()
+    return None
 
 
 def _optimizer(run: RunConfig) -> OptimizersContainer.Config:
