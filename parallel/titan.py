@@ -113,6 +113,7 @@ __all__ = [
     "canonical_fqn",
     "default_adamw",
     "device_name",
+    "float8_linears",
     "is_non_finite_loss",
     "latest_step",
     "process_group_environment",
@@ -130,6 +131,25 @@ class SelectiveCheckpointing(SelectiveAC):
     def get_save_ops(self) -> set[Any]:
         """Operators whose outputs are kept."""
         return super().get_save_ops() | {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default}
+
+
+def float8_linears(config: BaseModel.Config, *, skip: list[str], compiled: bool, emulate: bool = False) -> None:
+    """Let the linear layers of a configuration compute in float8, scaled by rows, through torchao.
+
+    Args:
+        config: of the model, changed in place.
+        skip: layers whose name contains one of these stay as they are.
+        compiled: whether blocks are compiled.
+        emulate: compute what float8 would give on hardware that lacks it; slow.
+
+    Raises:
+        ImportError: torchao is not installed.
+        ValueError: the device has no float8.
+    """
+    from torchtitan.components.quantization import Float8LinearConverter
+
+    settings = Float8LinearConverter.Config(filter_fqns=skip, model_compile_enabled=compiled, emulate=emulate)
+    Float8LinearConverter(settings).convert(config)
 
 
 def sum_gradients(model: nn.Module, device_type: str) -> None:
