@@ -11,18 +11,16 @@ from parallel.titan import (
     CheckpointManager,
     CommConfig,
     DebugConfig,
-    LRSchedulersContainer,
     ModelSpec,
     MSELoss,
-    OptimizersContainer,
     ParallelismConfig,
     TrainingConfig,
-    default_adamw,
 )
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
 from prx_scale.models.mmdit import backbone_config
 from prx_scale.training.batches import SampleLoader
+from prx_scale.training.optimizers import optimizers_config, schedule_config
 from prx_scale.training.recording import RecordingMetrics
 from prx_scale.training.trainer import DiffusionTrainer
 
@@ -71,10 +69,8 @@ def trainer_config(run: RunConfig, folder: Path, world_size: int) -> DiffusionTr
         dump_folder=str(folder),
         tokenizer=NoTokenizer.Config(),
         dataloader=SampleLoader.Config(run=run),
-        optimizer=_optimizer(run),
-        lr_scheduler=LRSchedulersContainer.Config(
-            warmup_steps=training.warmup, total_steps=training.steps, decay_ratio=0.0
-        ),
+        optimizer=optimizers_config(run),
+        lr_scheduler=schedule_config(training),
         training=TrainingConfig(
             local_batch_size=micro_batch(run, world_size),
             global_batch_size=training.batch,
@@ -152,13 +148,3 @@ def micro_batch(run: RunConfig, world_size: int) -> int:
             + (f" in micro-batches of {size}" if run.parallel.micro_batch else "")
         )
     return size
-
-
-def _optimizer(run: RunConfig) -> OptimizersContainer.Config:
-    training = run.training
-    return default_adamw(
-        lr=training.lr,
-        betas=(training.beta1, training.beta2),
-        eps=training.eps,
-        weight_decay=training.weight_decay,
-    )
