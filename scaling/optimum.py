@@ -59,9 +59,7 @@ def optimum(values: Sequence[float], losses: Sequence[float], seeds: Sequence[in
     single = [_vertex(x[s == name], y[s == name], grid[best]) for name in names]
     places = [each[0] for each in single if each is not None]
     spread = float(np.std(places, ddof=1) / len(places) ** 0.5) if len(places) > 1 else None
-    return Optimum(
-        value=float(2 ** vertex[0]), loss=vertex[1], stderr_octaves=spread, interior=True, seeds=len(names)
-    )
+    return Optimum(value=float(2 ** vertex[0]), loss=vertex[1], stderr_octaves=spread, interior=True, seeds=len(names))
 
 
 def _vertex(x: np.ndarray, y: np.ndarray, centre: float) -> tuple[float, float] | None:

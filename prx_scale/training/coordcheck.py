@@ -1,34 +1,42 @@
 """The coordinate check: how large activations are, and how far they move, at several widths after a few steps.
 
 Under muP what a step does to an activation does not depend on the width (Yang et al. 2022, arXiv 2203.03466, appendix
-D.1). adaLN-zero starts with all gates and the last projection at zero, so that the first step moves only the projection,
-the second also the gates, and matrices behind the gates from the third on.
+D.1). adaLN-zero starts with all gates and the last projection at zero: the first step moves only the projection, the
+second also the gates and what the last norm reads, and matrices behind the gates move from the third on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from prx_scale.config import RunConfig
-from prx_scale.coordinates import Coordinate
 from prx_scale.data.opening import Dataset, open_dataset
 from prx_scale.diffusion.paths import interpolate, velocity
-from prx_scale.models.mmdit import JointBlock, MMDiT, backbone_config
+from prx_scale.models.mmdit import JointAttention, JointBlock, MMDiT, backbone_config
 from prx_scale.training.batches import Batch, training_batch, validation_batch
 from prx_scale.training.optimizers import optimizers_config
+from scaling.coordinates import Coordinate
 
 PROBES = 32
 """Held-out items on which activations are measured."""
+Hook = Callable[..., Any]
 
 
 def coordinate_check(
-    run: RunConfig, *, widths: Sequence[int], base_width: int, steps: int, seeds: int
+    run: RunConfig,
+    *,
+    widths: Sequence[int],
+    base_width: int,
+    steps: int,
+    seeds: int,
+    show: Callable[[str], None] = lambda text: None,
 ) -> list[Coordinate]:
     """Train a model of each width for a few steps, with and without muP, and measure its activations after each.
 
@@ -41,12 +49,17 @@ def coordinate_check(
         base_width: of muP.
         steps: optimiser steps.
         seeds: repetitions, from the run's seed on.
+        show: is told what is under way.
+
+    Returns:
+        A row for every parametrisation, width, seed, step and activation.
     """
     rows: list[Coordinate] = []
     for base in (0, base_width):
         for width in widths:
             model = replace(run.model, width=width, mup_base_width=base)
             for seed in range(run.training.seed, run.training.seed + seeds):
+                show(f"width {width}, {'muP' if base else 'standard'}, seed {seed}")
                 each = replace(run, model=model, training=replace(run.training, seed=seed))
                 rows.extend(_trajectory(each, steps))
     return rows
@@ -67,7 +80,7 @@ def _trajectory(run: RunConfig, steps: int) -> Iterator[Coordinate]:
         start = start or values
         for quantity, value in values.items():
             yield Coordinate(
-                parametrisation="muP" if run.model.mup_base_width else "standard",
+                scheme="muP" if run.model.mup_base_width else "standard",
                 width=run.model.hidden,
                 seed=run.training.seed,
                 step=step,
@@ -141,22 +154,22 @@ def _watching(model: MMDiT, seen: dict[str, Tensor]) -> Iterator[None]:
             handle.remove()
 
 
-def _keep(seen: dict[str, Tensor], name: str):
+def _keep(seen: dict[str, Tensor], name: str) -> Hook:
     def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         seen[name] = output
 
     return hook
 
 
-def _keep_logits(seen: dict[str, Tensor], name: str):
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+def _keep_logits(seen: dict[str, Tensor], name: str) -> Hook:
+    def hook(module: JointAttention, inputs: tuple[Tensor, ...]) -> None:
         q_BLHK, k_BNHK, _ = inputs
-        seen[name] = torch.einsum("blhk,bnhk->bhln", q_BLHK, k_BNHK).square().mean(1).sqrt() * module.scale
+        seen[name] = torch.einsum("blhk,bnhk->bhln", q_BLHK, k_BNHK) * module.scale
 
     return hook
 
 
-def _keep_streams(seen: dict[str, Tensor], name: str, pre_only: bool):
+def _keep_streams(seen: dict[str, Tensor], name: str, pre_only: bool) -> Hook:
     def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
         seen[f"{name} image"] = output[0]
         if not pre_only:
