@@ -223,11 +223,11 @@ def _sweep(merged: Mapping[str, dict[str, Any]], where: str) -> Iterator[dict[st
 
 def _check_run(run: RunConfig, where: str) -> None:
     _check_model(run, where)
-    _check_schedule(run.training, where)
     if run.training.warmup > run.training.steps:
         raise InputError(
             f"{where} [training] warmup: {run.training.warmup} is more than the {run.training.steps} steps of the run"
         )
+    _check_schedule(run.training, where)
     if run.checkpoint.keep == 1:
         raise InputError(
             f"{where} [checkpoint] keep: 1 could leave none that is complete; use 0 for all, or 2 and more"
@@ -274,6 +274,11 @@ def _check_schedule(training: Training, where: str) -> None:
         raise InputError(
             f"{where} [training] lr_change_steps: {list(steps)} must ascend and lie in 1 to {training.steps - 1}, "
             f"within the {training.steps} steps of the run"
+        )
+    if training.warmup + round(training.decay_ratio * training.steps) > training.steps:
+        raise InputError(
+            f"{where} [training] decay_ratio: {training.decay_ratio:g} of {training.steps} steps overlaps the warm-up "
+            f"of {training.warmup}"
         )
     if any(factor <= 0 for factor in factors):
         raise InputError(f"{where} [training] lr_change_factors: {list(factors)} must all be above 0")

@@ -10,7 +10,6 @@ import polars as pl
 from scaling.plots import axes
 from scaling.plots.axes import AnyChart
 
-
 KINDS = ("inputs", "modulation", "logits", "image", "text", "output")
 """What an activation is, by the last word of its name; one colour each."""
 
