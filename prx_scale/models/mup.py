@@ -162,6 +162,18 @@ class Parametrisation:
         wide = self.width_ratio**-0.5 if rms_matched else 1.0
         return Multipliers(lr=wide * self.residual_multiplier)
 
+    def folded(self, name: str) -> float:
+        """Factor on a parameter with which a model without multipliers computes the same, for weights that leave.
+
+        Args:
+            name: the parameter's full name.
+        """
+        if name == "final.linear.weight":
+            return self.output_multiplier
+        if re.search(r"^layers\..*\.(out|mlp_out)\.(weight|bias)$", name):
+            return self.residual_multiplier
+        return 1.0
+
     def init_std(self, name: str, shape: tuple[int, ...]) -> float:
         """Factor on the standard deviation of a parameter's usual initial value.
 

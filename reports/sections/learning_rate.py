@@ -23,7 +23,7 @@ def learning_rate_sections(study: StudyData) -> tuple[Section, ...]:
     text = (
         "Final validation loss against the learning rate, for models that differ in nothing but their size. Points "
         "are runs, lines the means over seeds; a diamond is the vertex of a parabola in log2 of the rate through the "
-        "means within two octaves of the best, or that mean itself where it is at an end of the sweep."
+        "best mean and those within an octave of it, or the best mean itself where it is at an end of the sweep."
     )
     figures = tuple(_figure(study, sweep, number, sweeps) for number, sweep in enumerate(sweeps))
     blocks: tuple[Block, ...] = (Prose(text=text), *figures, _table(sweeps))
@@ -60,7 +60,7 @@ def _figure(study: StudyData, sweep: RateSweep, number: int, sweeps: list[RateSw
         {"size": size_name(curve, sweep), "lr": curve.best.value, "loss": curve.best.loss} for curve in sweep.curves
     ]
     everything = [run for each in sweeps for curve in each.curves for run in curve.runs]
-    name = sweep.scheme[0].upper() + sweep.scheme[1:]
+    name = sweep.scheme if sweep.scheme.startswith("muP") else sweep.scheme[0].upper() + sweep.scheme[1:]
     clashes = sum(each.scheme == sweep.scheme for each in sweeps) > 1
     return Figure(
         key=f"learning-rate-{number}",
@@ -110,7 +110,7 @@ def _table(sweeps: list[RateSweep]) -> Table:
         title="The best learning rate of each size",
         columns=tuple(Column(label=name, numeric=place > 0) for place, name in enumerate(names)),
         rows=rows,
-        note="± is the standard error over the vertices of single seeds; ≤ or ≥ where the best rate measured is at an "
+        note="± is a standard error, a jackknife over seeds; ≤ or ≥ where the best rate measured is at an "
         "end of the sweep.",
     )
 

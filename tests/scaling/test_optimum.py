@@ -26,6 +26,7 @@ def test_the_vertex_of_a_parabola_is_found_between_the_values() -> None:
 
 def test_what_is_far_from_the_best_does_not_pull() -> None:
     bent = losses(2.0**-7, RATES)
+    bent[0] += 5.0
     bent[-1] += 5.0
     assert optimum(RATES, bent, [0] * 7).value == pytest.approx(2.0**-7)
 

@@ -121,6 +121,23 @@ def test_output_and_residual_multipliers_are_in_the_forward(tmp_path: Path) -> N
         assert torch.allclose(usual.final(x, zero), whole * 0.25, atol=1e-6)
 
 
+def test_folded_weights_compute_the_same_without_multipliers(tmp_path: Path) -> None:
+    scaled = build(run_of(tmp_path, "width = 128\nmup_base_width = 64\nmup_base_depth = 1"))
+    plain = build(run_of(tmp_path, "width = 128"))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for (name, value), target in zip(scaled.named_parameters(), plain.parameters(), strict=True):
+            value.normal_(std=0.05, generator=generator)
+            target.copy_(value * scaled.config.parametrisation.folded(name))
+    tokens = sum(scaled.config.text_split)
+    shapes = {"context": (2, tokens, scaled.config.shape.context_dim), "pooled": (2, scaled.config.shape.pooled_dim)}
+    rest = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    z, t = torch.randn(2, 3, 16, 16, generator=generator), torch.tensor([0.2, 0.7])
+    one, other = scaled(z, t=t, **rest), plain(z, t=t, **rest)
+    assert one.abs().max() > 0.1
+    assert torch.allclose(one, other, atol=1e-5)
+
+
 def test_multipliers() -> None:
     scaled = Parametrisation(width=256, depth=8, base_width=64, base_depth=2)
     by_role = {(part.role, part.in_block): scaled.adam(part) for part in PARTS}
