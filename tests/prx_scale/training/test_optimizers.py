@@ -137,7 +137,7 @@ def rates(run: RunConfig, steps: int, *, resumed_at: int = 0) -> list[float]:
     return found
 
 
-@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.filterwarnings("ignore:To get the last learning rate computed")
 def test_the_rate_warms_up_changes_and_decays(tmp_path: Path) -> None:
     changes = "lr_change_steps = [8, 12]\nlr_change_factors = [0.5, 0.25]\n"
     run = run_of(tmp_path, changes + 'decay_ratio = 0.2\nmin_lr_factor = 0.1\noptimizer = "muon"', width=64)
