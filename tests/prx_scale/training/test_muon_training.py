@@ -65,5 +65,5 @@ def test_two_processes_follow_the_curve_of_one(uninterrupted: Path, tmp_path: Pa
     done = train(study, processes=2)
     assert done.returncode == 0, done.stderr
     one, two = (runs.load(each, "train") for each in (uninterrupted, study))
-    # Newton-Schulz runs in bfloat16, whose rounding differs between layouts.
-    assert (one["loss"] - two["loss"]).abs().max() < 2e-3  # type: ignore[operator]
+    # Newton-Schulz runs in bfloat16, which can turn a last float32 digit of the gradient into one of its own.
+    assert (one["loss"] - two["loss"]).abs().max() < 1e-4  # type: ignore[operator]
