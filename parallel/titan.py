@@ -17,7 +17,8 @@ import datetime
 import os
 import socket
 import warnings
-from collections.abc import Generator
+from bisect import bisect_right
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,7 +60,7 @@ from torchtitan.components.metrics import MetricsProcessor  # noqa: E402
 from torchtitan.components.optimizer import (  # noqa: E402
     LRSchedulersContainer,
     OptimizersContainer,
-    default_adamw,
+    ParamGroupConfig,
 )
 from torchtitan.components.tokenizer import BaseTokenizer  # noqa: E402
 from torchtitan.config import TORCH_DTYPE_MAP  # noqa: E402
@@ -95,23 +96,24 @@ __all__ = [
     "CompileConfig",
     "DebugConfig",
     "FullAC",
-    "LRSchedulersContainer",
+    "LRSchedules",
     "Linear",
     "MSELoss",
     "MetricsProcessor",
     "ModelSpec",
     "Module",
     "ModuleDict",
+    "Optimizers",
     "OptimizersContainer",
     "ParallelDims",
     "ParallelismConfig",
+    "ParamGroupConfig",
     "RMSNorm",
     "SelectiveCheckpointing",
     "Trainer",
     "TrainingConfig",
     "add_checkpoint_state",
     "canonical_fqn",
-    "default_adamw",
     "device_name",
     "float8_linears",
     "is_non_finite_loss",
@@ -150,6 +152,55 @@ def float8_linears(config: BaseModel.Config, *, skip: list[str], compiled: bool,
 
     settings = Float8LinearConverter.Config(filter_fqns=skip, model_compile_enabled=compiled, emulate=emulate)
     Float8LinearConverter(settings).convert(config)
+
+
+class Optimizers(OptimizersContainer):
+    """TorchTitan's optimisers, and torch's Muon, which TorchTitan 0.3.0 does not know by name."""
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(OptimizersContainer.Config):
+        pass
+
+    @staticmethod
+    def _resolve_optimizer_factory(name: str) -> Callable[..., torch.optim.Optimizer]:
+        if name == "Muon":
+            return torch.optim.Muon
+        return OptimizersContainer._resolve_optimizer_factory(name)
+
+
+class LRSchedules(LRSchedulersContainer):
+    """TorchTitan's schedule (warm-up, constant, decay) times a factor that changes after given steps.
+
+    Like TorchTitan's it is a function of the step alone, so a resumed run goes on exactly. Its metrics also tell
+    `lr/base`, the rate of parameters that have no factor of their own.
+    """
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(LRSchedulersContainer.Config):
+        base_lr: float
+        change_steps: tuple[int, ...] = ()
+        """Ascending; optimiser steps after the first `change_steps[i]` have the factor `change_factors[i]`."""
+        change_factors: tuple[float, ...] = ()
+
+        def build(self, *, optimizers: OptimizersContainer, training_steps: int) -> LRSchedules:
+            """The schedules of all optimisers.
+
+            Args:
+                optimizers: whose rates they set.
+                training_steps: of the run.
+            """
+            plain = LRSchedulersContainer.Config.build(self, optimizers=optimizers, training_steps=training_steps)
+            (shape, *_) = plain.schedulers[0].lr_lambdas  # type: ignore[attr-defined]
+            steps, factors = self.change_steps, (1.0, *self.change_factors)
+            return LRSchedules(optimizers, lambda step: shape(step) * factors[bisect_right(steps, step)], self.base_lr)
+
+    def __init__(self, optimizers: OptimizersContainer, lr_lambda: Callable[[int], float], base_lr: float) -> None:
+        super().__init__(optimizers, lr_lambda)
+        self.lr_lambda, self.base_lr = lr_lambda, base_lr
+
+    def get_metrics(self) -> dict[str, float]:
+        """The rate of every group of every optimiser, and the base rate, for the step at hand."""
+        return {**super().get_metrics(), "lr/base": self.base_lr * self.lr_lambda(self.schedulers[0].last_epoch)}
 
 
 def sum_gradients(model: nn.Module, device_type: str) -> None:

@@ -13,14 +13,11 @@ from parallel.titan import (
     CompileConfig,
     DebugConfig,
     FullAC,
-    LRSchedulersContainer,
     ModelSpec,
     MSELoss,
-    OptimizersContainer,
     ParallelismConfig,
     SelectiveCheckpointing,
     TrainingConfig,
-    default_adamw,
     device_name,
     float8_linears,
 )
@@ -29,6 +26,7 @@ from prx_scale.errors import InputError
 from prx_scale.layout import micro_batch, shares_sequence
 from prx_scale.models.mmdit import MMDiT, backbone_config
 from prx_scale.training.batches import SampleLoader
+from prx_scale.training.optimizers import optimizers_config, schedule_config
 from prx_scale.training.recording import RecordingMetrics
 from prx_scale.training.trainer import DiffusionTrainer
 
@@ -77,10 +75,8 @@ def trainer_config(run: RunConfig, folder: Path, world_size: int) -> DiffusionTr
         dump_folder=str(folder),
         tokenizer=NoTokenizer.Config(),
         dataloader=SampleLoader.Config(run=run),
-        optimizer=_optimizer(run),
-        lr_scheduler=LRSchedulersContainer.Config(
-            warmup_steps=training.warmup, total_steps=training.steps, decay_ratio=0.0
-        ),
+        optimizer=optimizers_config(run),
+        lr_scheduler=schedule_config(training),
         training=TrainingConfig(
             local_batch_size=micro_batch(run, world_size),
             global_batch_size=training.batch,
@@ -165,13 +161,3 @@ def _checkpointing(run: RunConfig) -> FullAC.Config | SelectiveCheckpointing.Con
         case "selective":
             return SelectiveCheckpointing.Config()
     return None
-
-
-def _optimizer(run: RunConfig) -> OptimizersContainer.Config:
-    training = run.training
-    return default_adamw(
-        lr=training.lr,
-        betas=(training.beta1, training.beta2),
-        eps=training.eps,
-        weight_decay=training.weight_decay,
-    )
