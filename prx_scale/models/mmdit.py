@@ -14,28 +14,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from parallel.titan import BaseModel, Linear, Module, ModuleDict, RMSNorm
+from parallel.titan import BaseModel, Module, ModuleDict
+from parallel.titan import Linear as _Linear
+from parallel.titan import RMSNorm as _RMSNorm
 from prx_scale.config import RunConfig
-from prx_scale.models import sizes
+from prx_scale.models import functional, sizes
 from prx_scale.models.build import model_shape, position_side
 from prx_scale.models.embeddings import PositionGrid, centre_crop, time_frequencies
+from prx_scale.models.functional import EPS, gated, gelu, modulate
 from prx_scale.models.initial import initialise
 from prx_scale.models.inputs import inputs_of
 
-EPS = 1e-6
-"""Of every layer norm and RMS norm."""
+
+class Linear(_Linear):
+    """TorchTitan's linear layer with this project's product."""
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(_Linear.Config):
+        pass
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., K) -> (..., N)."""
+        return functional.linear(input, self.weight, self.bias)
 
 
-def modulate(x_BLD: Tensor, shift_BD: Tensor, scale_BD: Tensor) -> Tensor:
-    """adaLN: LN(x) (1 + scale) + shift, with a layer norm that has no weights of its own.
+class RMSNorm(_RMSNorm):
+    """TorchTitan's RMS norm in this project's form."""
 
-    Args:
-        x_BLD: tokens.
-        shift_BD: per image.
-        scale_BD: per image.
-    """
-    normed = F.layer_norm(x_BLD, x_BLD.shape[-1:], eps=EPS)
-    return torch.addcmul(shift_BD.unsqueeze(1), normed, 1 + scale_BD.unsqueeze(1))
+    @dataclass(kw_only=True, slots=True)
+    class Config(_RMSNorm.Config):
+        pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., K) -> (..., K)."""
+        return functional.rms_norm(x, self.weight)
 
 
 def _linear(inputs: int, outputs: int) -> Linear.Config:
@@ -85,9 +97,9 @@ class Stream(Module):
     def advance(self, x_BLD: Tensor, attended_BLD: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
         """The two gated residual updates that follow the attention."""
         _, _, gate_attention, shift, scale, gate_mlp = modulation
-        x_BLD = torch.addcmul(x_BLD, gate_attention.unsqueeze(1), self.out(attended_BLD))
-        hidden = F.gelu(self.mlp_in(modulate(x_BLD, shift, scale)), approximate="tanh")
-        return torch.addcmul(x_BLD, gate_mlp.unsqueeze(1), self.mlp_out(hidden))
+        x_BLD = gated(x_BLD, gate_attention, self.out(attended_BLD))
+        hidden = gelu(self.mlp_in(modulate(x_BLD, shift, scale)))
+        return gated(x_BLD, gate_mlp, self.mlp_out(hidden))
 
 
 class JointAttention(Module):
@@ -105,7 +117,7 @@ class JointAttention(Module):
     def forward(self, q_BLHK: Tensor, k_BNHK: Tensor, v_BNHK: Tensor) -> Tensor:
         """(B, L, H, K) queries over (B, N, H, K) keys and values -> (B, L, H K)."""
         q, k, v = (x.transpose(1, 2) for x in (q_BLHK, k_BNHK, v_BNHK))
-        return F.scaled_dot_product_attention(q, k, v, scale=self.scale).transpose(1, 2).flatten(2)
+        return functional.attention(q, k, v, self.scale).transpose(1, 2).flatten(2)
 
 
 class JointBlock(Module):

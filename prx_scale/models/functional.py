@@ -1,0 +1,174 @@
+"""The primitives of a block, each with the quickest exact form that this processor is known to have.
+
+Each public function is its plain formula on an accelerator, under `torch.compile` (inductor fuses by itself), for
+DTensors, fake tensors and whatever else is not a plain tensor, and under autocast. On a CPU it may take a form of its
+own that computes the same function; docs/performance.md says what each one gave, and what was tried and dropped.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from prx_scale.models import onednn
+
+EPS = 1e-6
+"""Of every layer norm and RMS norm."""
+SLICE = 1 << 16
+"""Values that element-wise work takes at once: few enough to stay in a core's own cache."""
+GELU_SLOPE, GELU_CUBE = 1.5957691216057308, 0.07135481282553355
+"""2 sqrt(2/pi), and 0.044715 times it."""
+
+
+def modulate(x_BLD: Tensor, shift_BD: Tensor, scale_BD: Tensor) -> Tensor:
+    """adaLN: LN(x) (1 + scale) + shift, with a layer norm that has no weights of its own (Peebles and Xie 2023).
+
+    Args:
+        x_BLD: tokens.
+        shift_BD: per image.
+        scale_BD: per image.
+    """
+    normed = F.layer_norm(x_BLD, x_BLD.shape[-1:], eps=EPS)
+    return torch.addcmul(shift_BD.unsqueeze(1), normed, 1 + scale_BD.unsqueeze(1))
+
+
+def gated(x_BLD: Tensor, gate_BD: Tensor, update_BLD: Tensor) -> Tensor:
+    """x + gate * update: a residual that adaLN-zero lets grow from nothing.
+
+    Args:
+        x_BLD: tokens.
+        gate_BD: per image.
+        update_BLD: what a layer adds.
+    """
+    return torch.addcmul(x_BLD, gate_BD.unsqueeze(1), update_BLD)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x W^T + b.
+
+    Args:
+        x: (..., K).
+        weight: (N, K).
+        bias: (N,) or None.
+
+    Returns:
+        (..., N).
+    """
+    if onednn.linear_is_quicker() and _plain(x, weight, bias) and x.dtype == weight.dtype == torch.float32:
+        return onednn.linear(x, weight, bias)
+    return F.linear(x, weight, bias)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), equal to x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)).
+
+    Args:
+        x: of any shape.
+    """
+    if _plain(x) and x.requires_grad and torch.is_grad_enabled() and x.is_contiguous():
+        return _apply(Gelu, x)
+    return F.gelu(x, approximate="tanh")
+
+
+def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis (Zhang and Sennrich 2019).
+
+    Args:
+        x: (..., K).
+        weight: (K,).
+    """
+    if _plain(x, weight) and x.dtype == weight.dtype and torch.is_grad_enabled():
+        return _apply(RmsNorm, x, weight)
+    return F.rms_norm(x, weight.shape, weight, EPS)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """softmax(q k^T scale) v.
+
+    Args:
+        q: (B, H, L, K).
+        k: (B, H, N, K).
+        v: (B, H, N, K).
+        scale: of the logits.
+
+    Returns:
+        (B, H, L, K).
+    """
+    if onednn.attention_is_quicker(k.shape[2]) and _plain(q, k, v) and q.dtype == k.dtype == v.dtype == torch.bfloat16:
+        return onednn.attention(q, k, v, scale)
+    return F.scaled_dot_product_attention(q, k, v, scale=scale)
+
+
+def _plain(*tensors: Tensor | None) -> bool:
+    """Whether all are ordinary tensors on the CPU with nothing between them and their kernels."""
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return False
+    return all(tensor is None or _ordinary(tensor) for tensor in tensors)
+
+
+def _ordinary(tensor: Tensor) -> bool:
+    return type(tensor) in (Tensor, nn.Parameter) and tensor.device.type == "cpu" and tensor.numel() > 0
+
+
+def _apply(function: Any, *arguments: Any) -> Tensor:
+    return function.apply(*arguments)
+
+
+class Gelu(torch.autograd.Function):
+    """GELU that keeps its derivative instead of its input, both of which come from one sigmoid.
+
+    With w = 2 sqrt(2/pi) (x + 0.044715 x^3) and s = sigmoid(w), the value is x s and the derivative
+    s (1 + x w' (1 - s)), w' = 2 sqrt(2/pi) (1 + 3 * 0.044715 x^2).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        value, slope = torch.empty_like(x), torch.empty_like(x)
+        flats = (each.view(-1).split(SLICE) for each in (x, value, slope))
+        for part, its_value, its_slope in zip(*flats, strict=True):
+            exact = part.float() if part.dtype == torch.bfloat16 else part
+            square = exact * exact
+            s = (square * GELU_CUBE).add_(GELU_SLOPE).mul_(exact).sigmoid_()
+            square.mul_(3 * GELU_CUBE).add_(GELU_SLOPE).mul_(exact)
+            its_slope.copy_(square.addcmul_(square, s, value=-1).add_(1).mul_(s))
+            its_value.copy_(s.mul_(exact))
+        ctx.save_for_backward(slope)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (slope,) = ctx.saved_tensors
+        return gradient * slope
+
+
+class RmsNorm(torch.autograd.Function):
+    """RMS norm that keeps its input and one factor a row.
+
+    With r = (mean(x^2) + eps)^(-1/2) and h = g * weight, the gradient is r (h - x r^2 mean(h x)).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        exact = torch.float64 if x.dtype == torch.float64 else torch.float32
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact)
+        factor = norm.square_().div_(x.shape[-1]).add_(EPS).rsqrt_()
+        ctx.save_for_backward(x, weight, factor)
+        if x.dtype == exact:
+            return (x * factor).mul_(weight)
+        return (x * factor).mul_(weight).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight, factor = ctx.saved_tensors
+        normed = x * factor
+        product = gradient * normed
+        weighted = product.flatten(0, -2).sum(0)
+        mean = torch.mv(product.flatten(0, -2).to(factor.dtype), weight.to(factor.dtype)).view_as(factor)
+        result = (gradient * weight).sub_(normed.mul_(mean.div_(x.shape[-1]))).mul_(factor)
+        return result.to(x.dtype), weighted.to(weight.dtype)
