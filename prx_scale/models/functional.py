@@ -7,6 +7,7 @@ own that computes the same function; docs/performance.md says what each one gave
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -20,8 +21,11 @@ EPS = 1e-6
 """Of every layer norm and RMS norm."""
 SLICE = 1 << 16
 """Values that element-wise work takes at once: few enough to stay in a core's own cache."""
-GELU_SLOPE, GELU_CUBE = 1.5957691216057308, 0.07135481282553355
-"""2 sqrt(2/pi), and 0.044715 times it."""
+LEAST_VALUES, LEAST_PRODUCTS = 1 << 16, 1 << 22
+"""Below so many values, or multiply-adds, the calls of a form of its own cost more than it saves."""
+GELU_SLOPE = 2 * math.sqrt(2 / math.pi)
+GELU_CUBE = 0.044715 * GELU_SLOPE
+"""Coefficients of x and x^3 inside the sigmoid."""
 
 
 def modulate(x_BLD: Tensor, shift_BD: Tensor, scale_BD: Tensor) -> Tensor:
@@ -58,7 +62,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         (..., N).
     """
-    if onednn.linear_is_quicker() and _plain(x, weight, bias) and x.dtype == weight.dtype == torch.float32:
+    large = x.numel() * weight.shape[0] >= LEAST_PRODUCTS
+    if large and _plain(x, weight, bias) and x.dtype == weight.dtype == torch.float32 and onednn.linear_is_quicker():
         return onednn.linear(x, weight, bias)
     return F.linear(x, weight, bias)
 
@@ -69,7 +74,7 @@ def gelu(x: Tensor) -> Tensor:
     Args:
         x: of any shape.
     """
-    if _plain(x) and x.requires_grad and torch.is_grad_enabled() and x.is_contiguous():
+    if x.numel() >= LEAST_VALUES and _plain(x) and _learns(x) and x.is_contiguous():
         return _apply(Gelu, x)
     return F.gelu(x, approximate="tanh")
 
@@ -81,7 +86,7 @@ def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
         x: (..., K).
         weight: (K,).
     """
-    if _plain(x, weight) and x.dtype == weight.dtype and torch.is_grad_enabled():
+    if x.numel() >= LEAST_VALUES and _plain(x, weight) and x.dtype == weight.dtype and _learns(x):
         return _apply(RmsNorm, x, weight)
     return F.rms_norm(x, weight.shape, weight, EPS)
 
@@ -98,7 +103,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     Returns:
         (B, H, L, K).
     """
-    if onednn.attention_is_quicker(k.shape[2]) and _plain(q, k, v) and q.dtype == k.dtype == v.dtype == torch.bfloat16:
+    if _plain(q, k, v) and q.dtype == k.dtype == v.dtype == torch.bfloat16 and onednn.attention_is_quicker(k.shape[2]):
         return onednn.attention(q, k, v, scale)
     return F.scaled_dot_product_attention(q, k, v, scale=scale)
 
@@ -108,6 +113,10 @@ def _plain(*tensors: Tensor | None) -> bool:
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
     return all(tensor is None or _ordinary(tensor) for tensor in tensors)
+
+
+def _learns(x: Tensor) -> bool:
+    return x.requires_grad and torch.is_grad_enabled()
 
 
 def _ordinary(tensor: Tensor) -> bool:

@@ -8,6 +8,8 @@ over all of a head's tokens at once is quicker on processors that have bfloat16 
 from __future__ import annotations
 
 import functools
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,9 +23,27 @@ ATTENTION_TOKENS = range(192, 1025)
 """Between them one head's logits are large enough to be worth a call each, and small enough to stay in cache."""
 
 
-@functools.cache
+_switch = True
+
+
+@contextmanager
+def switched(on: bool) -> Generator[None]:
+    """While it lasts, nothing here is used where it is off, so that both can be measured."""
+    global _switch
+    before, _switch = _switch, on
+    try:
+        yield
+    finally:
+        _switch = before
+
+
 def linear_is_quicker() -> bool:
     """Whether oneDNN multiplies float32 matrices faster than what torch uses."""
+    return _switch and _other_maker_with_avx512()
+
+
+@functools.cache
+def _other_maker_with_avx512() -> bool:
     return available() and "avx512f" in processor_flags() and processor_maker() != "GenuineIntel"
 
 
@@ -35,7 +55,7 @@ def _bfloat16_without_tiles() -> bool:
 
 def attention_is_quicker(tokens: int) -> bool:
     """Whether bfloat16 attention over so many tokens is faster by whole heads than by torch's blocks."""
-    return tokens in ATTENTION_TOKENS and _bfloat16_without_tiles()
+    return _switch and tokens in ATTENTION_TOKENS and _bfloat16_without_tiles()
 
 
 def available() -> bool:
