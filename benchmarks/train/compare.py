@@ -25,6 +25,7 @@ from prx_scale.models import onednn
 
 ROOT = Path(__file__).parents[2]
 CASES = {
+    "shallow": Case(depth=2, width=256, batch=16, text=32),
     "narrow": Case(depth=4, width=256, batch=16, text=32),
     "middle": Case(depth=4, width=512, batch=4),
     "wide": Case(depth=4, width=768, batch=2),
@@ -61,28 +62,28 @@ def main() -> None:
 def measure(options: argparse.Namespace) -> Iterator[Measured]:
     """One measurement after another, the most telling first, so that a limit on time cuts the least."""
     until = time.monotonic() + options.limit
-    cases = {"toy": TOY} if options.toy else {name: CASES[name] for name in options.cases}
-    for compiled in (False, True) if options.compiled else (False,):
-        for case in cases.values():
-            for precision in options.precisions:
-                for products in (True, False) if options.without_onednn and precision == "float32" else (True,):
-                    if time.monotonic() < until:
-                        yield _one(case, precision, compiled, products, options)
+    cases = {"toy": TOY} if options.toy else CASES
+    eager, compiled = (["toy"] if options.toy else options.eager), options.compiled
+    for name, is_compiled in [(name, False) for name in eager] + [(name, True) for name in compiled]:
+        for precision in options.precisions:
+            for products in (True, False) if options.without_onednn and precision == "float32" else (True,):
+                if time.monotonic() < until:
+                    yield _one(cases[name], precision, is_compiled, products, options)
 
 
 def _one(case: Case, precision: Precision, compiled: bool, products: bool, options: argparse.Namespace) -> Measured:
     torch._dynamo.reset()
     with onednn.switched(products):
-        tasks = pair(case, precision, torch.device("cpu"), compiled=compiled)
+        tasks = pair(case, precision, torch.device("cpu"), backend="inductor" if compiled else None)
         times = alternate(tasks, turns=options.turns, seconds=options.seconds, device=torch.device("cpu"))
     return Measured(case=case, precision=precision, compiled=compiled, onednn=products, times=times)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--eager", nargs="*", choices=list(CASES), default=["narrow", "middle", "wide"])
+    parser.add_argument("--compiled", nargs="*", choices=list(CASES), default=[], help="minutes of compilation each")
     parser.add_argument("--precisions", nargs="+", choices=list(PRECISIONS), default=list(PRECISIONS))
-    parser.add_argument("--compiled", action="store_true", help="compiled as well as eager; minutes of compilation")
     parser.add_argument("--without-onednn", action="store_true", help="float32 also with torch's products in both")
     parser.add_argument("--turns", type=int, default=31, help="at most so many of each")
     parser.add_argument("--seconds", type=float, default=60, help="no further turn after so long")

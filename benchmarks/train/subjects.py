@@ -49,7 +49,9 @@ class Subject:
         return run
 
 
-def pair(case: Case, precision: Precision, device: torch.device, *, compiled: bool) -> dict[str, Callable[[], Any]]:
+def pair(
+    case: Case, precision: Precision, device: torch.device, *, backend: str | None
+) -> dict[str, Callable[[], Any]]:
     """What is timed in turns: gradients alone, and whole steps.
 
     `theirs` is diffusers' model with the optimiser of its training scripts, AdamW by torch's default, which is fused
@@ -59,10 +61,11 @@ def pair(case: Case, precision: Precision, device: torch.device, *, compiled: bo
         case: the shape.
         precision: of both.
         device: of both.
-        compiled: ours block by block, as the trainer does; diffusers' as a whole, as its users do.
+        backend: of `torch.compile`, None for eager; ours block by block, as the trainer does;
+            diffusers' as a whole, as its users do.
     """
-    mine, yours = our_subject(case, precision, device, compiled=compiled), None
-    yours = their_subject(case, precision, device, compiled=compiled)
+    mine = our_subject(case, precision, device, backend=backend)
+    yours = their_subject(case, precision, device, backend=backend)
     check(mine, yours, precision)
     return {
         "ours, gradients": mine.gradients,
@@ -78,13 +81,13 @@ def adamw(model: nn.Module, *, fused: bool | None) -> torch.optim.Optimizer:
     return torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, fused=fused)
 
 
-def our_subject(case: Case, precision: Precision, device: torch.device, *, compiled: bool) -> Subject:
+def our_subject(case: Case, precision: Precision, device: torch.device, *, backend: str | None) -> Subject:
     """Our model as the trainer prepares it."""
 
     def prepare(model: nn.Module) -> None:
-        if compiled:
+        if backend:
             for block in model.get_submodule("layers").children():
-                block.compile(backend="inductor", fullgraph=True)
+                block.compile(backend=backend, fullgraph=True)
         if precision == "bf16":
             _shard(model, device)
 
@@ -102,15 +105,15 @@ def _shard(model: nn.Module, device: torch.device) -> None:
     shard(model, init_device_mesh(device.type, (1,)), policy, reshard_after_forward=False)
 
 
-def their_subject(case: Case, precision: Precision, device: torch.device, *, compiled: bool) -> Subject:
+def their_subject(case: Case, precision: Precision, device: torch.device, *, backend: str | None) -> Subject:
     """diffusers' model with the same weights, as its training scripts prepare it."""
     model, batch = theirs(case, ours(case, device)), batch_of(case, device)
     if precision == "bf16-weights":
         model.to(torch.bfloat16)
         half = {name: getattr(batch, name).bfloat16() for name in ("z", "context", "pooled")}
         batch = replace(batch, **half)
-    if compiled:
-        model.compile(backend="inductor")
+    if backend:
+        model.compile(backend=backend)
     return Subject(model=model, loss=their_loss, batch=batch, autocast=precision == "bf16")
 
 

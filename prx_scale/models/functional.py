@@ -1,7 +1,8 @@
 """The primitives of a block, each with the quickest exact form that this processor is known to have.
 
-Each public function is its plain formula on an accelerator, under `torch.compile` (inductor fuses by itself), for
-DTensors, fake tensors and whatever else is not a plain tensor, and under autocast. On a CPU it may take a form of its
+Each public function is its plain formula on an accelerator, under `torch.compile` (inductor fuses by itself; only the
+product of matrices is not left to it), for DTensors, fake tensors and whatever else is not a plain tensor, and under
+autocast. On a CPU it may take a form of its
 own that computes the same function; docs/performance.md says what each one gave, and what was tried and dropped.
 """
 
@@ -63,7 +64,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         (..., N).
     """
     large = x.numel() * weight.shape[0] >= LEAST_PRODUCTS
-    if large and _plain(x, weight, bias) and x.dtype == weight.dtype == torch.float32 and onednn.linear_is_quicker():
+    if large and _ordinary(x, weight, bias) and x.dtype == weight.dtype == torch.float32 and onednn.linear_is_quicker():
         return onednn.linear(x, weight, bias)
     return F.linear(x, weight, bias)
 
@@ -109,18 +110,22 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
 
 
 def _plain(*tensors: Tensor | None) -> bool:
-    """Whether all are ordinary tensors on the CPU with nothing between them and their kernels."""
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+    """Whether all are ordinary and nothing is being compiled."""
+    return not torch.compiler.is_compiling() and _ordinary(*tensors)
+
+
+def _ordinary(*tensors: Tensor | None) -> bool:
+    """Whether all are plain tensors on the CPU with nothing between them and their kernels."""
+    if torch.is_autocast_enabled("cpu"):
         return False
-    return all(tensor is None or _ordinary(tensor) for tensor in tensors)
+    for tensor in tensors:
+        if tensor is not None and (type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type != "cpu"):
+            return False
+    return True
 
 
 def _learns(x: Tensor) -> bool:
     return x.requires_grad and torch.is_grad_enabled()
-
-
-def _ordinary(tensor: Tensor) -> bool:
-    return type(tensor) in (Tensor, nn.Parameter) and tensor.device.type == "cpu" and tensor.numel() > 0
 
 
 def _apply(function: Any, *arguments: Any) -> Tensor:
@@ -175,9 +180,8 @@ class RmsNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, weight, factor = ctx.saved_tensors
-        normed = x * factor
-        product = gradient * normed
-        weighted = product.flatten(0, -2).sum(0)
-        mean = torch.mv(product.flatten(0, -2).to(factor.dtype), weight.to(factor.dtype)).view_as(factor)
-        result = (gradient * weight).sub_(normed.mul_(mean.div_(x.shape[-1]))).mul_(factor)
-        return result.to(x.dtype), weighted.to(weight.dtype)
+        normed, exact_weight = x * factor, weight.to(factor.dtype)
+        rows = (gradient * normed).flatten(0, -2)
+        mean = torch.mv(rows, exact_weight).div_(x.shape[-1]).view_as(factor)
+        result = (gradient * exact_weight).sub_(normed.mul_(mean)).mul_(factor)
+        return result.to(x.dtype), rows.sum(0).to(weight.dtype)

@@ -7,7 +7,6 @@ over all of a head's tokens at once is quicker on processors that have bfloat16 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -37,34 +36,42 @@ def switched(on: bool) -> Generator[None]:
         _switch = before
 
 
-def linear_is_quicker() -> bool:
-    """Whether oneDNN multiplies float32 matrices faster than what torch uses."""
-    return _switch and _other_maker_with_avx512()
-
-
-@functools.cache
-def _other_maker_with_avx512() -> bool:
-    return available() and "avx512f" in processor_flags() and processor_maker() != "GenuineIntel"
-
-
-@functools.cache
-def _bfloat16_without_tiles() -> bool:
-    flags = processor_flags()
-    return available() and "avx512_bf16" in flags and "amx_tile" not in flags
-
-
-def attention_is_quicker(tokens: int) -> bool:
-    """Whether bfloat16 attention over so many tokens is faster by whole heads than by torch's blocks."""
-    return _switch and tokens in ATTENTION_TOKENS and _bfloat16_without_tiles()
-
-
 def available() -> bool:
     """Whether torch has oneDNN with this operation."""
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
+# Read once, here: the compiler cannot trace the reading of a file.
+_FLAGS = processor_flags() if available() else frozenset[str]()
+_OTHER_MAKER_WITH_AVX512 = "avx512f" in _FLAGS and processor_maker() != "GenuineIntel"
+_BFLOAT16_WITHOUT_TILES = "avx512_bf16" in _FLAGS and "amx_tile" not in _FLAGS
+
+
+def linear_is_quicker() -> bool:
+    """Whether oneDNN multiplies float32 matrices faster than what torch uses."""
+    return _switch and _OTHER_MAKER_WITH_AVX512
+
+
+def attention_is_quicker(tokens: int) -> bool:
+    """Whether bfloat16 attention over so many tokens is faster by whole heads than by torch's blocks."""
+    return _switch and tokens in ATTENTION_TOKENS and _BFLOAT16_WITHOUT_TILES
+
+
+@torch.library.custom_op("prx_scale::product", mutates_args=())
+def _opaque(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """For compiled code: inductor takes oneDNN's operation for one with packed, constant weights."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+@_opaque.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty(*x.shape[:-1], weight.shape[0])
+
+
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b without gradient; x (..., K) and weight (N, K) of any strides."""
+    if torch.compiler.is_compiling():
+        return _opaque(x, weight, bias)
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
@@ -170,7 +177,7 @@ def _weights(query: Tensor, key: Tensor) -> Tensor:
 
 if available():
 
-    @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
+    @register_flop_formula([torch.ops.mkldnn._linear_pointwise, torch.ops.prx_scale.product])
     def _flops(x_shape: Any, weight_shape: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
         rows = 1
         for size in x_shape[:-1]:
