@@ -16,7 +16,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 Precision = Literal["float32", "bf16", "bf16-weights"]
 PRECISIONS: dict[Precision, str] = {
     "float32": "float32",
-    "bf16": "bfloat16 products, float32 weights: ours by FSDP2 as it is trained, diffusers by autocast",
+    "bf16": "bfloat16 products, float32 weights: ours by FSDP2 without resharding, diffusers by autocast",
     "bf16-weights": "bfloat16 weights in both, a control",
 }
 LEARNING_RATE = 1e-4

@@ -49,7 +49,7 @@ def line(each: Any) -> str:
 
 def _row(each: Any) -> str:
     times = each.times
-    mode = ("compiled" if each.compiled else "eager") + ("" if each.onednn else ", products by MKL")
+    mode = ("compiled" if each.compiled else "eager") + ("" if each.onednn else ", torch's products")
     cells = [
         str(each.case),
         each.precision,
