@@ -76,6 +76,7 @@ from torchtitan.models.common.nn_modules import RMSNorm  # noqa: E402
 from torchtitan.protocols import BaseModel  # noqa: E402
 from torchtitan.protocols.model_spec import ModelSpec  # noqa: E402
 from torchtitan.protocols.module import Module, ModuleDict  # noqa: E402
+from torchtitan.protocols.state_dict_adapter import StateDictAdapter  # noqa: E402
 from torchtitan.trainer import Trainer  # noqa: E402
 
 __all__ = [
@@ -99,6 +100,7 @@ __all__ = [
     "ParallelDims",
     "ParallelismConfig",
     "RMSNorm",
+    "StateDictAdapter",
     "Trainer",
     "TrainingConfig",
     "add_checkpoint_state",

@@ -1,0 +1,31 @@
+"""The weights of a run's checkpoint, read one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict_loader import load as load_checkpoint
+
+from prx_scale.models.convert.tensors import Read
+from prx_scale.models.names import TensorShape
+from prx_scale.runs import Weights
+
+
+def checkpoint_reader(checkpoint: Path, weights: Weights, shapes: Mapping[str, TensorShape]) -> Read:
+    """Gives the parameters of a complete checkpoint.
+
+    Args:
+        checkpoint: its folder.
+        weights: raw or ema.
+        shapes: of the parameters.
+    """
+
+    def read(name: str) -> Tensor:
+        state = {name: torch.empty(shapes[name])}
+        load_checkpoint({"ema": state} if weights == "ema" else state, checkpoint_id=checkpoint, no_dist=True)
+        return state[name]
+
+    return read
