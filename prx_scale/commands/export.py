@@ -158,14 +158,17 @@ class _Writing:
 
         model = self._model()
         components = self._components(model)
+        null = [name for name in COMPONENTS if name not in components]
         with whole_folder(self.out, overwrite=self.verb.overwrite, marker=MARKER) as folder:
             (folder / "transformer").mkdir()
             write_transformer(folder / "transformer", model)
             write_pipeline(folder, shift=self.run.shift, components=components)
             write_json(folder / MARKER, self.provenance)
-        null = [name for name in COMPONENTS if name not in components]
-        lines = ["without " + ", ".join(null) + ": null"] if null else []
-        return [*lines, "our sampler's times: sigmas=numpy.linspace(1, 0, steps + 1)[:-1]"]
+        return [
+            "load it:    pipe = StableDiffusion3Pipeline.from_pretrained(",
+            "                " + ", ".join([f'"{self.out}"', *(f"{name}=None" for name in null)]) + ")",
+            "our times:  pipe(..., sigmas=numpy.linspace(1, 0, steps + 1)[:-1])",
+        ]
 
     def _stability(self) -> list[str]:
         from prx_scale.models.convert.exporting import write_stability

@@ -98,9 +98,8 @@ def _types(done: Imported) -> str:
 def _positions(done: Imported) -> str:
     positions, even = done.info.positions, done.even_grid
     if positions.kind == "sin-cos":
-        return (
-            f"sin-cos, {positions.grid} a side, those of an image of {positions.image} patches, base {positions.base}"
-        )
+        exact = f", which the file has to within {done.positions_off:.0e}" if done.positions_off > 1e-5 else ""
+        return f"sin-cos, {positions.grid} a side, image {positions.image}, base {positions.base}{exact}"
     if even is None:
         return f"a table, {positions.grid} a side, kept as a learned one"
     return f"sin-cos, {even.side} a side, from {even.origin:.4g} by {even.step:.4g}; kept as a learned table"

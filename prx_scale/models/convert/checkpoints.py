@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,7 +26,9 @@ def checkpoint_reader(checkpoint: Path, weights: Weights, shapes: Mapping[str, T
 
     def read(name: str) -> Tensor:
         state = {name: torch.empty(shapes[name])}
-        load_checkpoint({"ema": state} if weights == "ema" else state, checkpoint_id=checkpoint, no_dist=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
+            load_checkpoint({"ema": state} if weights == "ema" else state, checkpoint_id=checkpoint, no_dist=True)
         return state[name]
 
     return read

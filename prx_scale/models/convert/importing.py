@@ -12,7 +12,7 @@ from prx_scale.config import HEAD_DIM
 from prx_scale.errors import InputError
 from prx_scale.models.convert.detection import Found, detect
 from prx_scale.models.convert.folder import positions_of_grid, write_folder
-from prx_scale.models.convert.positions import EvenGrid, recognise, settings_of
+from prx_scale.models.convert.positions import EvenGrid, largest_difference, recognise, settings_of
 from prx_scale.models.convert.sources import DTYPES, Source, open_source
 from prx_scale.models.convert.tensors import Read, from_theirs
 from prx_scale.models.convert.writing import SHARD_BYTES, whole_folder
@@ -30,6 +30,8 @@ class Imported:
     """In which the weights were stored."""
     even_grid: EvenGrid | None
     """Where positions are sinusoids of an even grid, the grid."""
+    positions_off: float
+    """How far the file's table is from the sinusoids that stand for it; 0 where it is kept as a table."""
     info: WeightsInfo
 
 
@@ -68,7 +70,8 @@ def import_weights(path: Path, out: Path, *, overwrite: bool = False, limit: int
             attention_scale=HEAD_DIM**-0.5,
             limit=limit,
         )
-    return Imported(found=found, dtypes=dtypes, even_grid=recognise(table), info=info)
+    off = largest_difference(settings.table(sizes.hidden), table) if settings else 0.0
+    return Imported(found=found, dtypes=dtypes, even_grid=recognise(table), positions_off=off, info=info)
 
 
 def ours_from(source: Source, found: Found, sizes: WeightSizes) -> Read:
