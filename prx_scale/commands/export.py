@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -164,10 +165,13 @@ class _Writing:
             write_transformer(folder / "transformer", model)
             write_pipeline(folder, shift=self.run.shift, components=components)
             write_json(folder / MARKER, self.provenance)
+        words = ", ".join([f'"{self.out}"', *(f"{name}=None" for name in null)]) + ")"
         return [
-            "load it:    pipe = StableDiffusion3Pipeline.from_pretrained(",
-            "                " + ", ".join([f'"{self.out}"', *(f"{name}=None" for name in null)]) + ")",
-            "our times:  pipe(..., sigmas=numpy.linspace(1, 0, steps + 1)[:-1])",
+            "load it:",
+            "  pipe = StableDiffusion3Pipeline.from_pretrained(",
+            *textwrap.wrap(words, 76, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False),
+            "sample it at our sampler's times:",
+            "  pipe(..., sigmas=numpy.linspace(1, 0, steps + 1)[:-1])",
         ]
 
     def _stability(self) -> list[str]:

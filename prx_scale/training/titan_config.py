@@ -21,7 +21,7 @@ from parallel.titan import (
 )
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
-from prx_scale.models.convert.adapter import PublishedAdapter
+from prx_scale.models.convert.adapter import DiffusersAdapter
 from prx_scale.models.mmdit import backbone_config
 from prx_scale.training.batches import SampleLoader
 from prx_scale.training.recording import RecordingMetrics
@@ -126,7 +126,7 @@ def model_spec(run: RunConfig) -> ModelSpec:
         parallelize_fn=parallelize,
         pipelining_fn=None,
         post_optimizer_build_fn=None,
-        state_dict_adapter=PublishedAdapter,
+        state_dict_adapter=DiffusersAdapter,
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from prx_scale.cli import main
 from prx_scale.commands.export import Export
 from prx_scale.config import RunConfig
 from prx_scale.data.shapes.text import encode
@@ -43,7 +44,8 @@ def config_of(run: Path) -> RunConfig:
 @pytest.fixture(scope="module")
 def shapes_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on shapes, trained for some steps, with a shift of its times."""
-    study = write_study(tmp_path_factory.mktemp("shapes") / "small", steps=24, lr=1e-2, more="[objective]\nshift = 2.0\n")
+    folder = tmp_path_factory.mktemp("shapes") / "small"
+    study = write_study(folder, steps=24, lr=1e-2, more="[objective]\nshift = 2.0\n")
     done = train(study)
     assert done.returncode == 0, done.stderr
     return run_folder(study)
@@ -235,7 +237,11 @@ def test_what_cannot_be_exported_is_named_and_nothing_is_written(shapes_run: Pat
         export(tmp_path / "none", tmp_path / "out", format="prx")
 
 
-def test_bad_input_exits_with_2(shapes_run: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "prx_scale", "export", str(shapes_run), "--format", "prx", "--step", "5"]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 2 and "--step 5" in done.stderr and "Traceback" not in done.stderr
+def test_bad_input_exits_with_2(
+    shapes_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["prx-scale", "export", str(shapes_run), "--format", "prx", "--step", "5"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert "error: --step 5: " in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""TorchTitan's view of diffusers' layout: its own reading and writing of Hugging Face checkpoints goes through this."""
+"""TorchTitan's view of the published layouts: its reading and writing of Hugging Face checkpoints goes through this."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from parallel.titan import StateDictAdapter
-from prx_scale.models.convert.layouts import DIFFUSERS, Layout, entries
+from prx_scale.models.convert.layouts import DIFFUSERS, STABILITY, Layout, entries
 from prx_scale.models.convert.positions import tolerance
 from prx_scale.models.convert.tensors import from_theirs, logit_factor, to_theirs, with_logits_scaled
 from prx_scale.models.mmdit import MMDiT
@@ -41,7 +41,7 @@ class PublishedAdapter(StateDictAdapter):
     Fixed positions are no parameters of ours: they are added on the way out and checked on the way in.
     """
 
-    layout: Layout = DIFFUSERS
+    layout: Layout
 
     def __init__(self, model_config: MMDiT.Config, hf_assets_path: str | None) -> None:
         # The base class would look for an index that names the files of a language model.
@@ -92,3 +92,15 @@ class PublishedAdapter(StateDictAdapter):
             raise ValueError(
                 f"{self.layout.positions}: not the positions of this model; positions = 'learned' takes any table"
             )
+
+
+class DiffusersAdapter(PublishedAdapter):
+    """diffusers' SD3Transformer2DModel."""
+
+    layout = DIFFUSERS
+
+
+class StabilityAdapter(PublishedAdapter):
+    """Stability's reference, without the prefix of its files."""
+
+    layout = STABILITY

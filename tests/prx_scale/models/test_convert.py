@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from prx_scale.errors import InputError
-from prx_scale.models.convert.adapter import PublishedAdapter, sizes_of_config
+from prx_scale.models.convert.adapter import DiffusersAdapter, StabilityAdapter, sizes_of_config
 from prx_scale.models.convert.exporting import in_layout, write_stability, write_transformer
 from prx_scale.models.convert.folder import load_into
 from prx_scale.models.convert.importing import import_weights
@@ -144,10 +144,12 @@ def test_another_attention_scale_goes_into_the_queries(qk_norm: bool) -> None:
     expected = cm.run_diffusers(theirs, z, rest)
     torch.testing.assert_close(model(z, **rest), expected, atol=1e-5, rtol=1e-5)
     assert (plain(z, **rest) - expected).abs().max() > 1e-3
-    adapter = PublishedAdapter(model.config, None)
-    back = adapter.from_hf(adapter.to_hf(dict(model.named_parameters())))
-    for name, value in model.named_parameters():
-        torch.testing.assert_close(back[name], value)
+    for adapter in (DiffusersAdapter(model.config, None), StabilityAdapter(model.config, None)):
+        published = adapter.to_hf(dict(model.named_parameters()))
+        back = adapter.from_hf(published)
+        for name, value in model.named_parameters():
+            torch.testing.assert_close(back[name], value)
+    assert published.keys() == in_layout(cm.exported(model, of), STABILITY)[0].keys()
 
 
 def test_three_weight_sets_are_refused_by_name() -> None:
@@ -166,7 +168,7 @@ def test_torchtitan_reads_and_writes_diffusers_files_through_the_adapter(learned
 
     of = cm.sizes(2, learned_side=SQUARE.side if learned else 0)
     model, other = cm.build(of, SQUARE), cm.build(of, SQUARE, seed=5)
-    adapter = PublishedAdapter(model.config, None)
+    adapter = DiffusersAdapter(model.config, None)
     folder = tmp_path / "hf"
     state = adapter.to_hf({name: value.detach() for name, value in model.named_parameters()})
     dcp.save(state, storage_writer=HuggingFaceStorageWriter(path=str(folder)), no_dist=True)
@@ -184,7 +186,7 @@ def test_torchtitan_reads_and_writes_diffusers_files_through_the_adapter(learned
 
 def test_the_adapter_refuses_other_positions_than_the_models_fixed_ones() -> None:
     of = cm.sizes(1)
-    adapter = PublishedAdapter(cm.build(of, SQUARE).config, None)
+    adapter = DiffusersAdapter(cm.build(of, SQUARE).config, None)
     state = cm.random_theirs("diffusers", of, PositionGrid(side=8, image=8, base=4).table(of.hidden))
     with pytest.raises(ValueError, match=r"pos_embed\.pos_embed: not the positions"):
         adapter.from_hf(state)
@@ -195,7 +197,7 @@ def test_a_run_has_the_adapter_in_its_model_spec() -> None:
     from prx_scale.training.titan_config import model_spec
 
     spec = model_spec(RunConfig(study="s", model=Model(depth=1), training=Training(steps=1)))
-    assert spec.state_dict_adapter is PublishedAdapter
+    assert spec.state_dict_adapter is DiffusersAdapter
     assert spec.state_dict_adapter(spec.model, None).sizes.depth == 1
 
 
