@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from prx_scale import study as studies
+from prx_scale.commands.sweep import Sweep
+from prx_scale.commands.train import Train
 from prx_scale.errors import InputError
 from prx_scale.evaluation.weights import load_model
-from prx_scale.models.convert.exporting import write_own
+from prx_scale.models.convert.exporting import write_own, write_transformer
 from prx_scale.models.embeddings import PositionGrid
 from prx_scale.models.names import WeightSizes
 from prx_scale.runs import load_runs
 from prx_scale.startweights import read_info
 from prx_scale.study import run_from_json
 from tests.prx_scale.models import convert_models as cm
-from tests.prx_scale.training.studies import run_folder, train, write_study
+from tests.prx_scale.training.studies import ENVIRONMENT, run_folder, train, write_study
 
 GRID = PositionGrid(side=4, image=4, base=4)
 START = '[training]\nsteps = 4\nbatch = 16\nwarmup = 4\nlr = 0.0\nstart_from = "{}"\n'
@@ -62,14 +67,30 @@ def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_run_starts_with_exactly_these_weights(processes: int, tmp_path: Path) -> None:
+def test_a_sharded_run_starts_with_exactly_these_weights(tmp_path: Path) -> None:
     expected = weights(tmp_path / "weights", of_shapes())
     study = starting_study(tmp_path / "study", "../weights")
-    done = train(study, processes)
+    done = train(study, processes=2)
     assert done.returncode == 0, done.stderr
     for kind in ("raw", "ema"):
         assert_same(final(study, kind), expected)
+
+
+@pytest.mark.slow
+def test_torchtitan_starts_from_and_saves_diffusers_files_on_its_own(tmp_path: Path) -> None:
+    of = of_shapes()
+    (tmp_path / "transformer").mkdir()
+    write_transformer(tmp_path / "transformer", cm.exported(cm.build(of, GRID), of))
+    study = write_study(tmp_path / "study", steps=4, lr=0.0)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script = Path(__file__).with_name("hf_checkpoints.py")
+    command = [*launcher, str(script), str(study), str(tmp_path / "transformer"), str(tmp_path / "out")]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    (saved,) = (tmp_path / "out").glob("checkpoint/step-4/*.safetensors")
+    found, expected = load_file(saved), load_file(tmp_path / "transformer" / "diffusion_pytorch_model.safetensors")
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
 @pytest.mark.slow
@@ -80,6 +101,7 @@ def test_norms_and_a_table_of_positions_can_be_added(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "QK-norm is added, with scale 1" in done.stdout
     found = final(study, "raw")
+    assert_same(final(study, "ema"), found)
     assert torch.equal(found.pop("position_table.weight"), GRID.table(64))
     norms = {name: found.pop(name) for name in list(found) if "_norm." in name}
     assert len(norms) == 4 and all(torch.equal(value, torch.ones(64)) for value in norms.values())
@@ -106,16 +128,18 @@ def test_resuming_does_not_start_again(tmp_path: Path) -> None:
     assert_same(final(study, "ema", 12), expected)
 
 
-@pytest.mark.slow
 def test_weights_changed_after_launch_are_refused_before_anything_starts(tmp_path: Path) -> None:
     weights(tmp_path / "weights", of_shapes())
     study = starting_study(tmp_path / "study", "../weights")
     studies.keep_copy(studies.load(study))
     shutil.rmtree(tmp_path / "weights")
     weights(tmp_path / "weights", of_shapes(), seed=2)
-    done = train(study)
-    assert done.returncode == 2
-    assert "has weights of" in done.stderr and "Traceback" not in done.stderr
+    for verb in (Train(study=study), Sweep(study=study, dry_run=True)):
+        with pytest.raises(InputError, match=r"study\.toml: \[training\] start_hash: .* has weights of .* now"):
+            verb.run()
+    shutil.rmtree(tmp_path / "weights")
+    with pytest.raises(InputError, match="no such folder"):
+        Train(study=study).run()
     assert not (study / "runs").exists()
 
 
