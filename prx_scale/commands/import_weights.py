@@ -11,6 +11,9 @@ import tyro
 if TYPE_CHECKING:
     from prx_scale.models.convert.importing import Imported
 
+ROUNDING = 1e-5
+"""Positions that are further from their sinusoids were stored in 16 bits, and that is said."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImportWeights:
@@ -72,6 +75,8 @@ def report(done: Imported, source: Path, out: Path) -> list[str]:
         "parameters": f"{info.parameters:,}",
         "hash": info.hash[:16],
     }
+    if done.positions_off > ROUNDING:
+        rows["in the file"] = f"they are rounded, by up to {done.positions_off:.0e}; computed exactly here"
     if done.found.others:
         rows["left alone"] = f"{done.found.others} tensors beside the transformer's"
     table = [f"{key} = {value}" for key, value in model_table(info).items()]
@@ -98,8 +103,7 @@ def _types(done: Imported) -> str:
 def _positions(done: Imported) -> str:
     positions, even = done.info.positions, done.even_grid
     if positions.kind == "sin-cos":
-        exact = f", which the file has to within {done.positions_off:.0e}" if done.positions_off > 1e-5 else ""
-        return f"sin-cos, {positions.grid} a side, image {positions.image}, base {positions.base}{exact}"
+        return f"sin-cos, {positions.grid} a side, image {positions.image}, base {positions.base}"
     if even is None:
         return f"a table, {positions.grid} a side, kept as a learned one"
     return f"sin-cos, {even.side} a side, from {even.origin:.4g} by {even.step:.4g}; kept as a learned table"
@@ -111,5 +115,8 @@ def _image_size(done: Imported) -> list[str]:
     if positions.kind != "sin-cos":
         return []
     side = positions.image * patch
-    learned = 'positions = "learned" (without position_base) keeps the table at any other size'
-    return ["", f"These are its positions where an image is {side} latents, or pixels, a side;", f"{learned}."]
+    return [
+        "",
+        f"These are its positions where an image is {side} latents, or pixels, a side;",
+        'positions = "learned", without position_base, keeps them at any other size.',
+    ]

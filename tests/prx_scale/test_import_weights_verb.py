@@ -56,10 +56,11 @@ def test_what_it_prints_starts_a_study(
         "16, in patches of 2 x 2",
         "4096 wide, pooled 2048",
         "sin-cos, 24 a side, image 16, base 16",
+        "they are rounded, by up to 2e-04",
         "an image is 32 latents",
     ):
         assert part in printed, part
-    assert max(map(len, printed.splitlines())) <= 100
+    assert max(map(len, printed.splitlines())) <= 80
     table = printed[printed.index("[model]") : printed.index("These are")]
     assert tomllib.loads(table)["model"] == {
         "depth": 2,

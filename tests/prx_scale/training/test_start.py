@@ -22,7 +22,7 @@ from prx_scale.models.convert.exporting import write_own, write_transformer
 from prx_scale.models.embeddings import PositionGrid
 from prx_scale.models.names import WeightSizes
 from prx_scale.runs import load_runs
-from prx_scale.startweights import read_info
+from prx_scale.startweights import check_start, read_info
 from prx_scale.study import run_from_json
 from tests.prx_scale.models import convert_models as cm
 from tests.prx_scale.training.studies import ENVIRONMENT, run_folder, train, write_study
@@ -198,6 +198,16 @@ def test_what_does_not_fit_is_named_with_both_shapes(
     with pytest.raises(InputError, match=message) as error:
         studies.load(study)
     assert "study.toml" in str(error.value) and "[training] start_from" in str(error.value)
+
+
+def test_other_positions_are_said(tmp_path: Path) -> None:
+    weights(tmp_path / "weights", of_shapes())
+    (same,) = studies.load(starting_study(tmp_path / "same", "../weights")).runs
+    assert check_start(same, "study.toml:") == []
+    larger = starting_study(tmp_path / "larger", "../weights", "[data]\nimage_size = 24\n")
+    (run,) = studies.load(larger).runs
+    (note,) = check_start(run, "study.toml:")
+    assert note == "positions are those of 6 patches a side (grid 6, base 6), not the weights' of 4 (grid 4, base 4)"
 
 
 def test_missing_and_damaged_folders_are_refused(tmp_path: Path) -> None:
