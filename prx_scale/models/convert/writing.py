@@ -149,17 +149,29 @@ def whole_folder(out: Path, *, overwrite: bool, marker: str) -> Generator[Path]:
     check_free(out, overwrite=overwrite, marker=marker)
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial, old = (out.with_name(f".{out.name}.{os.getpid()}.{end}") for end in ("partial", "old"))
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
         yield partial
-        if out.exists():
-            os.replace(out, old)
-        os.replace(partial, out)
+        _put_in_place(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_in_place(partial: Path, out: Path) -> None:
+    """Rename a folder over another, which comes back where that fails."""
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    replaced = out.exists()
+    if replaced:
+        os.replace(out, old)
+    try:
+        os.replace(partial, out)
+    except OSError:
+        if replaced:
+            os.replace(old, out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def check_free(out: Path, *, overwrite: bool, marker: str) -> None:
