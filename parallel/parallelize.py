@@ -1,21 +1,46 @@
-"""Spread a model of repeated blocks over the mesh, in the order that torch 2.13 needs: compile, checkpoint, shard."""
+"""Spread a model of repeated blocks over the mesh, in the order that torch 2.13 needs.
+
+Context parallel and tensor parallel first, while modules are plain; then compile and activation checkpointing of each
+block; FSDP2 last. With DTensors inside a block the checkpointing must be around the compiled block, since a compiled
+block around a checkpointed one fails in torch 2.13.
+"""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+from parallel.tensor import Plan, apply_plan
 from parallel.titan import (
     TORCH_DTYPE_MAP,
     ActivationCheckpointingConfig,
     CompileConfig,
     ParallelDims,
     ParallelismConfig,
+    SelectiveCheckpointing,
     TrainingConfig,
     sum_gradients,
 )
+
+
+class Spreadable(Protocol):
+    """A model that says how its modules are shared out."""
+
+    def tensor_plan(self, *, sequence: bool) -> Plan:
+        """Styles over the tensor-parallel processes; with sequence, tokens between products are shared out too."""
+        ...
+
+    def context_plan(self) -> Plan:
+        """Styles over the context-parallel processes."""
+        ...
+
+    def get_submodule(self, target: str) -> nn.Module:
+        """A module by name; the blocks are in `layers`."""
+        ...
 
 
 def parallelize(
@@ -28,13 +53,13 @@ def parallelize(
     ac_config: ActivationCheckpointingConfig,
     dump_folder: str,
 ) -> nn.Module:
-    """TorchTitan's `parallelize_fn` for any model whose blocks are in `model.layers`.
+    """TorchTitan's `parallelize_fn` for any model whose blocks are in `model.layers` and which is `Spreadable`.
 
     Args:
         model: on the meta device.
         parallel_dims: the mesh.
         training: says the precision of the products and of the gradient reduction.
-        parallelism: says when FSDP2 reshards.
+        parallelism: says whether tokens are shared out under tensor parallelism, and when FSDP2 reshards.
         compile_config: whether each block is compiled.
         ac_config: activation checkpointing of the blocks, or None.
         dump_folder: where the checkpointing policy may write.
@@ -42,12 +67,8 @@ def parallelize(
     Returns:
         The same model, changed in place.
     """
-    layers = model.get_submodule("layers")
-    if compile_config.enable and "model" in compile_config.components:
-        for block in layers.children():
-            block.compile(backend=compile_config.backend, fullgraph=True)
-    if ac_config is not None:
-        ac_config.build(dump_folder=dump_folder).apply(model)
+    spread_activations(model, parallel_dims, sequence=parallelism.enable_sequence_parallel)
+    _compile_and_checkpoint(model, compile_config, ac_config, dump_folder)
     param_dtype = TORCH_DTYPE_MAP[training.mixed_precision_param]
     if _needs_sharding(parallel_dims, param_dtype):
         policy = MixedPrecisionPolicy(
@@ -56,9 +77,37 @@ def parallelize(
             # The model casts its own inputs: the timestep must reach its sinusoids in float32.
             cast_forward_inputs=False,
         )
-        reshard = parallelism.fsdp_reshard_after_forward != "never"
-        shard(model, _mesh(parallel_dims), policy, reshard_after_forward=reshard)
+        shard(model, _mesh(parallel_dims), policy, parallelism.fsdp_reshard_after_forward)
     return model
+
+
+def spread_activations(model: nn.Module, parallel_dims: ParallelDims, *, sequence: bool) -> None:
+    """Context and tensor parallelism, where the mesh has them.
+
+    Args:
+        model: is `Spreadable`; changed in place.
+        parallel_dims: the mesh.
+        sequence: under tensor parallelism, share out the tokens between products too.
+    """
+    spreadable: Spreadable = model  # type: ignore[assignment]
+    if parallel_dims.cp_enabled:
+        apply_plan(model, parallel_dims.get_mesh("cp"), spreadable.context_plan())
+    if parallel_dims.tp_enabled:
+        apply_plan(model, parallel_dims.get_mesh("tp"), spreadable.tensor_plan(sequence=sequence))
+
+
+def _compile_and_checkpoint(
+    model: nn.Module, compile_config: CompileConfig, ac_config: ActivationCheckpointingConfig, dump_folder: str
+) -> None:
+    """Compiled blocks inside full checkpointing; selective checkpointing inside, where the compiler can see it."""
+    selective = isinstance(ac_config, SelectiveCheckpointing.Config)
+    if ac_config is not None and selective:
+        ac_config.build(dump_folder=dump_folder).apply(model)
+    if compile_config.enable and "model" in compile_config.components:
+        for block in model.get_submodule("layers").children():
+            block.compile(backend=compile_config.backend, fullgraph=True)
+    if ac_config is not None and not selective:
+        ac_config.build(dump_folder=dump_folder).apply(model)
 
 
 def _needs_sharding(parallel_dims: ParallelDims, param_dtype: torch.dtype) -> bool:
@@ -72,16 +121,19 @@ def _mesh(parallel_dims: ParallelDims) -> DeviceMesh:
     return parallel_dims.get_mesh(["fsdp"])
 
 
-def shard(model: nn.Module, mesh: DeviceMesh, policy: MixedPrecisionPolicy, *, reshard_after_forward: bool) -> None:
+def shard(model: nn.Module, mesh: DeviceMesh, policy: MixedPrecisionPolicy, reshard: str) -> None:
     """FSDP2: a unit per block, one for the rest; gradients are summed, not averaged.
 
     Args:
         model: its blocks in `model.layers`.
         mesh: one-dimensional to shard, two-dimensional (replicate, shard) for HSDP.
         policy: precision of parameters in use and of the gradient reduction.
-        reshard_after_forward: free the gathered weights of a block between its forward and backward pass.
+        reshard: when gathered weights are freed between forward and backward pass: "always", "never", or "default":
+            those of every block but the last, which the backward pass needs first.
     """
-    for block in model.get_submodule("layers").children():
-        fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=reshard_after_forward)
-    fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=reshard_after_forward)
+    *blocks, last = model.get_submodule("layers").children()
+    for block in blocks:
+        fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=reshard != "never")
+    fully_shard(last, mesh=mesh, mp_policy=policy, reshard_after_forward=reshard == "always")
+    fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=reshard == "always")
     sum_gradients(model, mesh.device_type)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
@@ -29,3 +31,14 @@ def assign(target: torch.Tensor, value: torch.Tensor) -> None:
     if isinstance(target, DTensor):
         value = distribute_tensor(value.to(target.device), target.device_mesh, target.placements, src_data_rank=None)
     target.copy_(value)
+
+
+def reshard(model: nn.Module) -> None:
+    """Free what FSDP2 has gathered: a forward pass without a backward pass leaves some blocks whole.
+
+    Args:
+        model: sharded or not.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()

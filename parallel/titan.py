@@ -19,6 +19,8 @@ import socket
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -69,7 +71,11 @@ from torchtitan.config.configs import (  # noqa: E402
     TrainingConfig,
 )
 from torchtitan.distributed import ParallelDims  # noqa: E402
-from torchtitan.distributed.activation_checkpoint import ActivationCheckpointingConfig  # noqa: E402
+from torchtitan.distributed.activation_checkpoint import (  # noqa: E402
+    ActivationCheckpointingConfig,
+    FullAC,
+    SelectiveAC,
+)
 from torchtitan.distributed.fsdp import disable_fsdp_gradient_division  # noqa: E402
 from torchtitan.models.common.linear import Linear  # noqa: E402
 from torchtitan.models.common.nn_modules import RMSNorm  # noqa: E402
@@ -89,6 +95,7 @@ __all__ = [
     "CommConfig",
     "CompileConfig",
     "DebugConfig",
+    "FullAC",
     "LRSchedulersContainer",
     "Linear",
     "MSELoss",
@@ -100,6 +107,7 @@ __all__ = [
     "ParallelDims",
     "ParallelismConfig",
     "RMSNorm",
+    "SelectiveCheckpointing",
     "StateDictAdapter",
     "Trainer",
     "TrainingConfig",
@@ -107,11 +115,43 @@ __all__ = [
     "canonical_fqn",
     "default_adamw",
     "device_name",
+    "float8_linears",
     "is_non_finite_loss",
     "latest_step",
     "process_group_environment",
     "sum_gradients",
 ]
+
+
+class SelectiveCheckpointing(SelectiveAC):
+    """TorchTitan's choice of what to keep, which knows the attention kernels of GPUs, and that of the CPU as well."""
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(SelectiveAC.Config):
+        force_recompute_mm_shapes_by_fqns: list[str] = field(default_factory=list)
+
+    def get_save_ops(self) -> set[Any]:
+        """Operators whose outputs are kept."""
+        return super().get_save_ops() | {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default}
+
+
+def float8_linears(config: BaseModel.Config, *, skip: list[str], compiled: bool, emulate: bool = False) -> None:
+    """Let the linear layers of a configuration compute in float8, scaled by rows, through torchao.
+
+    Args:
+        config: of the model, changed in place.
+        skip: layers whose name contains one of these stay as they are.
+        compiled: whether blocks are compiled.
+        emulate: compute what float8 would give on hardware that lacks it; slow.
+
+    Raises:
+        ImportError: torchao is not installed.
+        ValueError: the device has no float8.
+    """
+    from torchtitan.components.quantization import Float8LinearConverter
+
+    settings = Float8LinearConverter.Config(filter_fqns=skip, model_compile_enabled=compiled, emulate=emulate)
+    Float8LinearConverter(settings).convert(config)
 
 
 def sum_gradients(model: nn.Module, device_type: str) -> None:

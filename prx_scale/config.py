@@ -120,8 +120,9 @@ class Training:
     """The gradient is scaled down to this norm."""
     ema_decay: float = bounded(0.99, low=0, high=1)
     """Decay a step of the averaged weights; the average is shorter at the start (see prx_scale.training.ema)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the matrix products; weights and optimiser state are always float32."""
+    precision: Literal["float32", "bfloat16", "float8"] = "float32"
+    """Of the matrix products; weights and optimiser state are always float32. float8: those of the blocks, on GPUs that
+    have it, and bfloat16 for the rest."""
     seed: int = bounded(0, low=0)
     """Of initial weights, noise, timesteps and caption dropout."""
     start_from: str = field(default="", metadata={"place": True})
@@ -187,8 +188,6 @@ class Parallel:
     """What the backward pass computes again: nothing, all but costly products, or all within a block."""
     compile: bool = False
     """torch.compile each block."""
-    float8: bool = False
-    """Matrix products of the blocks in float8, where the GPU has it."""
     micro_batch: int = bounded(0, low=0)
     """Images a process holds at once; smaller means gradient accumulation, 0 means no accumulation."""
 

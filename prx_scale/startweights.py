@@ -47,8 +47,6 @@ class WeightsInfo:
     parameters: int
     hash: str
     """Of the parameters' names, shapes and values."""
-    attention_scale: float = HEAD_DIM**-0.5
-    """Of the attention logits."""
     source: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def to_json(self) -> dict[str, Any]:
@@ -89,7 +87,6 @@ def _parsed(content: dict[str, Any], file: Path) -> WeightsInfo:
         positions=tables.parse(Positions, table("positions"), f"{file}: positions"),
         parameters=tables.check_value(content.get("parameters"), int, f"{file}: parameters"),
         hash=tables.check_value(content.get("hash"), str, f"{file}: hash"),
-        attention_scale=tables.check_value(content.get("attention_scale"), float, f"{file}: attention_scale"),
         source=table("source"),
     )
     if min(info.sizes.depth, info.sizes.hidden, info.sizes.patch, info.positions.grid) < 1:

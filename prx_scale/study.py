@@ -28,6 +28,7 @@ from prx_scale.config import (
     Validation,
 )
 from prx_scale.errors import InputError, nearest
+from prx_scale.layout import check_layout
 from prx_scale.runs import write_atomically
 from prx_scale.starts import Start, keep_starts, known_starts, with_start
 
@@ -227,6 +228,7 @@ def _sweep(merged: Mapping[str, dict[str, Any]], where: str) -> Iterator[dict[st
 
 def _check_run(run: RunConfig, where: str) -> None:
     _check_model(run, where)
+    check_layout(run, where)
     if run.training.warmup > run.training.steps:
         raise InputError(
             f"{where} [training] warmup: {run.training.warmup} is more than the {run.training.steps} steps of the run"

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from parallel.tensor import Plan
 from parallel.titan import BaseModel, Linear, Module, ModuleDict, RMSNorm
 from prx_scale.config import RunConfig
 from prx_scale.models import sizes
@@ -21,6 +22,7 @@ from prx_scale.models.build import model_shape, position_side
 from prx_scale.models.embeddings import PositionGrid, centre_crop, time_frequencies
 from prx_scale.models.initial import initialise
 from prx_scale.models.inputs import inputs_of
+from prx_scale.models.spread import context_plan, tensor_plan
 
 EPS = 1e-6
 """Of every layer norm and RMS norm."""
@@ -40,6 +42,21 @@ def modulate(x_BLD: Tensor, shift_BD: Tensor, scale_BD: Tensor) -> Tensor:
 
 def _linear(inputs: int, outputs: int) -> Linear.Config:
     return Linear.Config(in_features=inputs, out_features=outputs, bias=True)
+
+
+class Boundary(Module):
+    """Hands on what it is given. Where activations change hands between processes, a plan gives it something to do."""
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(Module.Config):
+        pass
+
+    def __init__(self, config: Config | None = None) -> None:
+        super().__init__()
+
+    def forward(self, *tensors: Any) -> Any:
+        """What came in: a tensor, or a tuple of several."""
+        return tensors[0] if len(tensors) == 1 else tensors
 
 
 class Stream(Module):
@@ -68,15 +85,17 @@ class Stream(Module):
         self.q, self.k, self.v = config.q.build(), config.k.build(), config.v.build()
         self.q_norm = config.qk_norm.build() if config.qk_norm else None
         self.k_norm = config.qk_norm.build() if config.qk_norm else None
+        self.leave_modulation, self.enter_attention, self.enter_mlp = Boundary(), Boundary(), Boundary()
         if config.out and config.mlp_in and config.mlp_out:
             self.out, self.mlp_in, self.mlp_out = config.out.build(), config.mlp_in.build(), config.mlp_out.build()
 
     def modulation(self, c_BD: Tensor) -> tuple[Tensor, ...]:
         """(shift, scale, gate, shift, scale, gate), each (B, D); only (shift, scale) where pre-only."""
-        return self.ada(c_BD).chunk(2 if self.pre_only else 6, dim=-1)
+        return self.leave_modulation(self.ada(c_BD)).chunk(2 if self.pre_only else 6, dim=-1)
 
     def heads(self, x_BLD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, (B, L, H, K) each; the number of heads follows from the local width."""
+        x_BLD = self.enter_attention(x_BLD)
         q, k, v = (layer(x_BLD).unflatten(-1, (-1, self.head_dim)) for layer in (self.q, self.k, self.v))
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
@@ -86,7 +105,7 @@ class Stream(Module):
         """The two gated residual updates that follow the attention."""
         _, _, gate_attention, shift, scale, gate_mlp = modulation
         x_BLD = torch.addcmul(x_BLD, gate_attention.unsqueeze(1), self.out(attended_BLD))
-        hidden = F.gelu(self.mlp_in(modulate(x_BLD, shift, scale)), approximate="tanh")
+        hidden = F.gelu(self.mlp_in(self.enter_mlp(modulate(x_BLD, shift, scale))), approximate="tanh")
         return torch.addcmul(x_BLD, gate_mlp.unsqueeze(1), self.mlp_out(hidden))
 
 
@@ -125,6 +144,7 @@ class JointBlock(Module):
         self.text = config.text.build()
         self.text2 = config.text2.build() if config.text2 else None
         self.attention = config.attention.build()
+        self.image_keys = Boundary()
 
     def forward(self, c_BD: Tensor, image_BLD: Tensor, *texts_BLD: Tensor) -> tuple[Tensor, ...]:
         """Advance all streams.
@@ -144,8 +164,10 @@ class JointBlock(Module):
             stream.heads(modulate(x_BLD, *modulation[:2]))
             for stream, x_BLD, modulation in zip(streams, tokens, modulations, strict=True)
         ]
+        lengths = [queries.shape[1] for queries, _, _ in heads]
+        heads[0] = (heads[0][0], *self.image_keys(*heads[0][1:]))
         q, k, v = (torch.cat(parts, dim=1) for parts in zip(*heads, strict=True))
-        attended = self.attention(q, k, v).split([x_BLD.shape[1] for x_BLD in tokens], dim=1)
+        attended = self.attention(q, k, v).split(lengths, dim=1)
         return tuple(
             x_BLD if stream.pre_only else stream.advance(x_BLD, mine, modulation)
             for stream, x_BLD, mine, modulation in zip(streams, tokens, attended, modulations, strict=True)
@@ -247,6 +269,8 @@ class MMDiT(BaseModel):
         self.context_embed = config.context_embed.build()
         self.layers = ModuleDict({str(i): block.build() for i, block in enumerate(config.blocks)})
         self.final = config.final.build()
+        self.split_context, self.split_sequence = Boundary(), Boundary()
+        self.join_sequence, self.join_context = Boundary(), Boundary()
         self.position_table = config.position_table.build() if config.position_table else None
         if self.position_table is None:
             side = config.grid.side
@@ -278,9 +302,11 @@ class MMDiT(BaseModel):
         grid = (z.shape[2] // self.config.patch, z.shape[3] // self.config.patch)
         image_BLD = self.patch_embed(self.patchify(z.to(dtype))) + self.positions_of(*grid).to(dtype)
         texts_BLD = self.context_embed(context.to(dtype)).split(self.config.text_split, dim=1)
+        image_BLD = self.split_sequence(self.split_context(image_BLD))
         for block in self.layers.values():
             image_BLD, *texts_BLD = block(c_BD, image_BLD, *texts_BLD)
-        return self.unpatchify(self.final(image_BLD, c_BD), *grid).float()
+        velocity_BLP = self.join_context(self.final(self.join_sequence(image_BLD), c_BD))
+        return self.unpatchify(velocity_BLP, *grid).float()
 
     def positions_of(self, rows: int, columns: int) -> Tensor:
         """(rows * columns, D) positions of an image of that many patches.
@@ -291,6 +317,14 @@ class MMDiT(BaseModel):
         if self.position_table is not None:
             return self.position_table(rows, columns)
         return centre_crop(self.positions, rows, columns)
+
+    def tensor_plan(self, *, sequence: bool) -> Plan:
+        """How tensor parallelism shares this model out (`parallel.parallelize.Spreadable`)."""
+        return tensor_plan(self, sequence=sequence)
+
+    def context_plan(self) -> Plan:
+        """How context parallelism shares this model out (`parallel.parallelize.Spreadable`)."""
+        return context_plan(self)
 
     def patchify(self, z: Tensor) -> Tensor:
         """(B, C, height, width) -> (B, L, P), row by row, a patch's values ordered (channel, row, column)."""

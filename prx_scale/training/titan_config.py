@@ -10,19 +10,25 @@ from parallel.titan import (
     BaseTokenizer,
     CheckpointManager,
     CommConfig,
+    CompileConfig,
     DebugConfig,
+    FullAC,
     LRSchedulersContainer,
     ModelSpec,
     MSELoss,
     OptimizersContainer,
     ParallelismConfig,
+    SelectiveCheckpointing,
     TrainingConfig,
     default_adamw,
+    device_name,
+    float8_linears,
 )
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
+from prx_scale.layout import micro_batch, shares_sequence
 from prx_scale.models.convert.adapter import DiffusersAdapter
-from prx_scale.models.mmdit import backbone_config
+from prx_scale.models.mmdit import MMDiT, backbone_config
 from prx_scale.training.batches import SampleLoader
 from prx_scale.training.recording import RecordingMetrics
 from prx_scale.training.trainer import DiffusionTrainer
@@ -83,12 +89,15 @@ def trainer_config(run: RunConfig, folder: Path, world_size: int) -> DiffusionTr
             max_norm=training.max_norm,
             steps=training.steps,
             disable_cuda_graphs=True,
-            mixed_precision_param=training.precision,
+            mixed_precision_param="float32" if training.precision == "float32" else "bfloat16",
         ),
         parallelism=ParallelismConfig(
             data_parallel_replicate_degree=run.parallel.dp_replicate,
             data_parallel_shard_degree=run.parallel.dp_shard,
-            enable_sequence_parallel=False,
+            tensor_parallel_degree=run.parallel.tp,
+            context_parallel_degree=run.parallel.cp,
+            enable_sequence_parallel=shares_sequence(run),
+            fsdp_reshard_after_forward="default" if run.parallel.reshard == "blocks" else run.parallel.reshard,
             # TorchTitan's newer backends need a torch after 2.13 for parameters that are plain tensors.
             spmd_backend="partial_dtensor",
         ),
@@ -99,7 +108,8 @@ def trainer_config(run: RunConfig, folder: Path, world_size: int) -> DiffusionTr
             last_save_model_only=False,
             initial_load_model_only=False,
         ),
-        activation_checkpoint=None,
+        activation_checkpoint=_checkpointing(run),
+        compile=CompileConfig(enable=run.parallel.compile, components=["model"]),
         metrics=RecordingMetrics.Config(
             run=run,
             log_freq=run.logging.every,
@@ -119,10 +129,13 @@ def model_spec(run: RunConfig) -> ModelSpec:
     Args:
         run: the run.
     """
+    model = backbone_config(run)
+    if run.training.precision == "float8":
+        _use_float8(model, compiled=run.parallel.compile)
     return ModelSpec(
         name="mmdit",
         flavor=f"depth-{run.model.depth}",
-        model=backbone_config(run),
+        model=model,
         parallelize_fn=parallelize,
         pipelining_fn=None,
         post_optimizer_build_fn=None,
@@ -130,29 +143,29 @@ def model_spec(run: RunConfig) -> ModelSpec:
     )
 
 
-def micro_batch(run: RunConfig, world_size: int) -> int:
-    """Images that a process holds at once.
+NOT_IN_FLOAT8 = ["patch_embed", "time_embed", "pooled_embed", "context_embed", "final", ".ada"]
+"""Layers that see one vector an image, or few values a token: too small to gain, and where precision counts most."""
 
-    Args:
-        run: the run.
-        world_size: number of processes.
 
-    Raises:
-        InputError: the mesh or the batch does not fit the number of processes.
-    """
-    replicate, shard = run.parallel.dp_replicate, run.parallel.dp_shard
-    if world_size % replicate or (shard != -1 and replicate * shard != world_size):
+def _use_float8(model: MMDiT.Config, *, compiled: bool) -> None:
+    try:
+        float8_linears(model, skip=NOT_IN_FLOAT8, compiled=compiled)
+    except ImportError as error:
+        raise InputError("[training] precision: float8 needs torchao: pip install 'prx-scale[float8]'") from error
+    except ValueError as error:
         raise InputError(
-            f"[parallel] dp_replicate {replicate} x dp_shard {shard} does not give the {world_size} processes started; "
-            "dp_shard = -1 takes what is left"
-        )
-    size = run.parallel.micro_batch or run.training.batch // world_size
-    if size == 0 or run.training.batch % (size * world_size):
-        raise InputError(
-            f"[training] batch: {run.training.batch} images cannot be dealt out over {world_size} processes"
-            + (f" in micro-batches of {size}" if run.parallel.micro_batch else "")
-        )
-    return size
+            f"[training] precision: {device_name()} has no float8; NVIDIA GPUs have it from compute capability 8.9 on, "
+            'AMD\'s from gfx942 on, and "bfloat16" runs everywhere'
+        ) from error
+
+
+def _checkpointing(run: RunConfig) -> FullAC.Config | SelectiveCheckpointing.Config | None:
+    match run.parallel.checkpointing:
+        case "full":
+            return FullAC.Config()
+        case "selective":
+            return SelectiveCheckpointing.Config()
+    return None
 
 
 def _optimizer(run: RunConfig) -> OptimizersContainer.Config:

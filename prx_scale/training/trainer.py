@@ -61,6 +61,7 @@ class DiffusionTrainer(Trainer):
             device=self.device,
             rank=mesh.get_local_rank() if mesh else 0,
             world=mesh.size() if mesh else 1,
+            group=mesh.get_group() if mesh else None,
         )
         self.stop_signal: int | None = None
         self.stopped = False
@@ -83,6 +84,10 @@ class DiffusionTrainer(Trainer):
         self.ntokens_seen += len(x0) * self.config.training.seq_len
         conditions = {"t": t, "context": input_dict["context"], "pooled": input_dict["pooled"]}
         return interpolate(x0, noise, t), velocity(x0, noise), conditions
+
+    def forward_backward_step(self, **step: Any) -> Tensor:
+        """TorchTitan's; processes that share an image all have its whole loss, of which each reports its part."""
+        return super().forward_backward_step(**step) / self.parallel_dims.cp
 
     def train_step(self, data_iterator: Iterator[tuple[dict[str, Tensor], Tensor]]) -> None:
         """TorchTitan's step, then the average of the weights and, where due, validation.

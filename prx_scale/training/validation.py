@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from parallel.shards import reshard
 from prx_scale.config import RunConfig
 from prx_scale.data.opening import open_dataset
 from prx_scale.diffusion.paths import interpolate, velocity
@@ -33,8 +34,10 @@ class LevelLosses:
 class Validator:
     """Computes the level losses of a model; the items are dealt out over the data-parallel processes."""
 
-    def __init__(self, run: RunConfig, *, device: torch.device, rank: int, world: int) -> None:
-        self.run, self.device, self.rank, self.world = run, device, rank, world
+    def __init__(
+        self, run: RunConfig, *, device: torch.device, rank: int, world: int, group: dist.ProcessGroup | None = None
+    ) -> None:
+        self.run, self.device, self.rank, self.world, self.group = run, device, rank, world, group
         self.dataset = open_dataset(run, "heldout")
         self.items = run.validation.images * run.validation.levels
         self._batches: list[tuple[np.ndarray, Batch]] | None = None
@@ -69,9 +72,10 @@ class Validator:
             valid = torch.from_numpy(items < self.items)
             sums.index_add_(0, torch.from_numpy(items % levels)[valid], errors[valid])
         model.train(was_training)
+        reshard(model)
         sums = sums.to(self.device)
         if self.world > 1:
-            dist.all_reduce(sums)
+            dist.all_reduce(sums, group=self.group)
         return LevelLosses(
             levels=[(i + 1) / levels for i in range(levels)],
             loss_per_level=(sums / self.run.validation.images).tolist(),

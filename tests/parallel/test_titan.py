@@ -16,8 +16,9 @@ from parallel import titan
 from parallel.host import HostModule
 from parallel.shards import assign, local
 from prx_scale.errors import InputError
+from prx_scale.layout import micro_batch
 from prx_scale.study import load
-from prx_scale.training.titan_config import micro_batch, trainer_config
+from prx_scale.training.titan_config import trainer_config
 
 
 def test_device_is_the_host_where_there_is_no_accelerator() -> None:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from parallel.titan import StateDictAdapter
+from prx_scale.models.convert.folding import factor_of, multiplied
 from prx_scale.models.convert.layouts import DIFFUSERS, STABILITY, Layout, entries
 from prx_scale.models.convert.positions import tolerance
-from prx_scale.models.convert.tensors import from_theirs, logit_factor, to_theirs, with_logits_scaled
+from prx_scale.models.convert.tensors import from_theirs, to_theirs
 from prx_scale.models.mmdit import MMDiT
 from prx_scale.models.names import POSITIONS, WeightSizes, parameter_shapes
 
@@ -49,7 +50,7 @@ class PublishedAdapter(StateDictAdapter):
         self.hf_assets_path = hf_assets_path
         self.fqn_to_index_mapping = None
         self.sizes = sizes_of_config(model_config)
-        self.factor = logit_factor(model_config.blocks[0].attention.scale)
+        self.factor = factor_of(model_config)
 
     def to_hf(self, state_dict: dict[str, Any]) -> dict[str, Any]:
         """Our parameters in the published layout.
@@ -63,7 +64,7 @@ class PublishedAdapter(StateDictAdapter):
         tensors: dict[str, Tensor] = dict(state_dict)
         if POSITIONS not in tensors:
             tensors[POSITIONS] = self.model_config.grid.table(self.sizes.hidden)
-        read = with_logits_scaled(tensors.__getitem__, self.factor, qk_norm=self.sizes.qk_norm)
+        read = multiplied(tensors.__getitem__, self.factor)
         listed = entries(self.layout, self.sizes, self.model_config.grid.side)
         return {entry.theirs: to_theirs(entry, read) for entry in listed}
 
@@ -83,7 +84,7 @@ class PublishedAdapter(StateDictAdapter):
             ours |= from_theirs(entry, hf_state_dict[entry.theirs], shapes)
         if not self.sizes.learned_side:
             self._check_positions(ours.pop(POSITIONS))
-        read = with_logits_scaled(ours.__getitem__, 1 / self.factor, qk_norm=self.sizes.qk_norm)
+        read = multiplied(ours.__getitem__, lambda name: 1 / self.factor(name))
         return {name: read(name) for name in ours}
 
     def _check_positions(self, table: Tensor) -> None:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from prx_scale.config import HEAD_DIM, RunConfig
 from prx_scale.models.convert.folder import positions_of_grid, write_folder
+from prx_scale.models.convert.folding import factor_of, multiplied
 from prx_scale.models.convert.layouts import DIFFUSERS, STABILITY, STABILITY_PREFIX, Layout, entries
-from prx_scale.models.convert.tensors import Read, logit_factor, to_theirs, with_logits_scaled
+from prx_scale.models.convert.tensors import Read, to_theirs
 from prx_scale.models.convert.writing import SHARD_BYTES, write_json, write_safetensors, write_weights
 from prx_scale.models.embeddings import PositionGrid
 from prx_scale.models.mmdit import backbone_config
@@ -28,8 +29,8 @@ class Exported:
     grid: PositionGrid
     image_side: int
     """Values along a side of what the model was trained on: pixels, or latents."""
-    attention_scale: float
     read: Read
+    """Gives its parameters, with the multipliers of its forward pass folded in."""
 
 
 def exported_run(run: RunConfig, read: Read) -> Exported:
@@ -44,13 +45,12 @@ def exported_run(run: RunConfig, read: Read) -> Exported:
         sizes=sizes_of_run(run),
         grid=config.grid,
         image_side=run.data.image_size // run.data.downsampling,
-        attention_scale=config.blocks[0].attention.scale,
-        read=read,
+        read=multiplied(read, factor_of(config)),
     )
 
 
 def in_layout(model: Exported, layout: Layout, prefix: str = "") -> tuple[dict[str, TensorShape], Read]:
-    """Names, shapes and tensors of a model in a published layout; attention scales other than 1/8 go into the queries.
+    """Names, shapes and tensors of a model in a published layout.
 
     Args:
         model: to export.
@@ -67,8 +67,7 @@ def in_layout(model: Exported, layout: Layout, prefix: str = "") -> tuple[dict[s
             return model.grid.table(model.sizes.hidden)
         return model.read(name)
 
-    scaled = with_logits_scaled(ours, logit_factor(model.attention_scale), qk_norm=model.sizes.qk_norm)
-    return {name: entry.shape for name, entry in found.items()}, lambda name: to_theirs(found[name], scaled)
+    return {name: entry.shape for name, entry in found.items()}, lambda name: to_theirs(found[name], ours)
 
 
 def transformer_config(model: Exported) -> dict[str, Any]:
@@ -135,6 +134,5 @@ def write_own(folder: Path, model: Exported, source: Mapping[str, Any], limit: i
         positions=positions_of_grid(model.grid, learned=bool(model.sizes.learned_side)),
         read=model.read,
         source=source,
-        attention_scale=model.attention_scale,
         limit=limit,
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 from parallel.shards import assign
 from parallel.titan import canonical_fqn
 from prx_scale.errors import InputError
+from prx_scale.models.convert.folding import factor_of
 from prx_scale.models.convert.tensors import Read
 from prx_scale.models.convert.writing import SHARD_BYTES, content_hash, write_json, write_weights
 from prx_scale.models.embeddings import PositionGrid
@@ -29,7 +30,6 @@ def write_folder(
     positions: Positions,
     read: Read,
     source: Mapping[str, Any],
-    attention_scale: float,
     limit: int = SHARD_BYTES,
 ) -> WeightsInfo:
     """Write weights of our own names, and weights.json beside them.
@@ -40,7 +40,6 @@ def write_folder(
         positions: of the model.
         read: gives each parameter.
         source: where they came from.
-        attention_scale: of the logits.
         limit: bytes of one file.
     """
     shapes = parameter_shapes(sizes)
@@ -50,7 +49,6 @@ def write_folder(
         positions=positions,
         parameters=sum(torch.Size(shape).numel() for shape in shapes.values()),
         hash=content_hash(digests, shapes),
-        attention_scale=attention_scale,
         source=source,
     )
     write_json(folder / INFO, info.to_json())
@@ -72,30 +70,28 @@ def positions_of_grid(grid: PositionGrid, *, learned: bool) -> Positions:
 def load_into(model: MMDiT, folder: Path, expected_hash: str) -> None:
     """Give a model the weights of a folder that fits it; each process keeps its part.
 
+    Where its forward pass has multipliers, as under muP, they are divided out: it is the same function at first.
+
     Args:
         model: on its devices.
         folder: of the weights.
         expected_hash: of their content, as the run's configuration has it.
 
     Raises:
-        InputError: the weights are not those of the hash, or their logits have another scale.
+        InputError: the weights are not those of the hash.
     """
     info, described = read_info(folder), tensors_of(folder)
-    scale = model.config.blocks[0].attention.scale
-    if abs(info.attention_scale / scale - 1) > 1e-6:
-        raise InputError(
-            f"{folder}: the weights' attention logits have the scale {info.attention_scale:.6g}, the run's {scale:.6g}"
-        )
+    factor = factor_of(model.config)
     digests: dict[str, str] = {}
     for name, parameter in model.named_parameters():
         name = canonical_fqn(name)
         if name not in described:
-            assign(parameter, _made(name, parameter, info.positions))
+            assign(parameter, _made(name, parameter, info.positions) / factor(name))
             continue
         with safe_open(described[name].file, framework="pt") as opened:
             value = opened.get_tensor(name)
         digests[name] = hashlib.sha256(memoryview(value.numpy()).cast("B")).hexdigest()
-        assign(parameter, value)
+        assign(parameter, value if factor(name) == 1 else value / factor(name))
     if content_hash(digests, {name: described[name].shape for name in digests}) != expected_hash:
         raise InputError(f"{folder}: its weights are not those of the run ({expected_hash[:12]}...); import them again")
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from prx_scale.config import HEAD_DIM
 from prx_scale.errors import InputError
 from prx_scale.models.convert.detection import Found, detect
 from prx_scale.models.convert.folder import positions_of_grid, write_folder
@@ -67,7 +66,6 @@ def import_weights(path: Path, out: Path, *, overwrite: bool = False, limit: int
                 "dtypes": list(dtypes),
                 "sha256": source.fingerprints(),
             },
-            attention_scale=HEAD_DIM**-0.5,
             limit=limit,
         )
     off = largest_difference(settings.table(sizes.hidden), table) if settings else 0.0

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from prx_scale.config import HEAD_DIM
 from prx_scale.models.convert.layouts import Entry
 from prx_scale.models.names import TensorShape
 
@@ -44,26 +43,3 @@ def from_theirs(entry: Entry, value: Tensor, shapes: Mapping[str, TensorShape]) 
         value = _swap_halves(value)
     parts = value.chunk(len(entry.ours)) if len(entry.ours) > 1 else (value,)
     return {name: part.reshape(shapes[name]) for name, part in zip(entry.ours, parts, strict=True)}
-
-
-def logit_factor(scale: float) -> float:
-    """What queries are multiplied by where logits are scaled by 1/sqrt(64) instead of `scale`, for the same logits.
-
-    Args:
-        scale: of the logits in our model.
-    """
-    return scale * HEAD_DIM**0.5
-
-
-def with_logits_scaled(read: Read, factor: float, *, qk_norm: bool) -> Read:
-    """Parameters whose attention logits are `factor` times as large: in the queries' norm, or their projection.
-
-    Args:
-        read: gives our parameters.
-        factor: 1 changes nothing.
-        qk_norm: whether the queries are normed.
-    """
-    if factor == 1:
-        return read
-    ends = (".q_norm.weight",) if qk_norm else (".q.weight", ".q.bias")
-    return lambda name: read(name) * factor if name.endswith(ends) else read(name)

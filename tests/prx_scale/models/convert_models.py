@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from prx_scale.models.convert.exporting import Exported, transformer_config
+from prx_scale.models.convert.folding import factor_of, multiplied
 from prx_scale.models.convert.layouts import DIFFUSERS, STABILITY, STABILITY_PREFIX, Layout, entries
 from prx_scale.models.convert.tensors import to_theirs
 from prx_scale.models.embeddings import PositionGrid
@@ -65,8 +66,7 @@ def exported(model: MMDiT, of: WeightSizes, image_side: int = 16) -> Exported:
         sizes=of,
         grid=model.config.grid,
         image_side=image_side,
-        attention_scale=model.config.blocks[0].attention.scale,
-        read=read_of(model),
+        read=multiplied(read_of(model), factor_of(model.config)),
     )
 
 
@@ -115,9 +115,7 @@ def diffusers_model(state: Mapping[str, Tensor], of: WeightSizes, side: int) -> 
     from diffusers import SD3Transformer2DModel
 
     grid = PositionGrid(side=side, image=side, base=side)
-    config = transformer_config(
-        Exported(sizes=of, grid=grid, image_side=16, attention_scale=0.125, read=lambda name: torch.empty(0))
-    )
+    config = transformer_config(Exported(sizes=of, grid=grid, image_side=16, read=lambda name: torch.empty(0)))
     del config["_class_name"]
     model = SD3Transformer2DModel(**config)
     model.load_state_dict(dict(state), strict=True)

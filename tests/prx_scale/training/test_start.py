@@ -67,9 +67,10 @@ def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
 
 
 @pytest.mark.slow
-def test_a_sharded_run_starts_with_exactly_these_weights(tmp_path: Path) -> None:
-    expected = weights(tmp_path / "weights", of_shapes())
-    study = starting_study(tmp_path / "study", "../weights")
+@pytest.mark.parametrize("layout", ["", "[parallel]\ntp = 2\n"], ids=["FSDP", "TP"])
+def test_a_sharded_run_starts_with_exactly_these_weights(layout: str, tmp_path: Path) -> None:
+    expected = weights(tmp_path / "weights", of_shapes(depth=2))
+    study = starting_study(tmp_path / "study", "../weights", depth=2, more=layout)
     done = train(study, processes=2)
     assert done.returncode == 0, done.stderr
     for kind in ("raw", "ema"):
@@ -259,9 +260,16 @@ def test_values_that_are_not_those_of_the_hash_are_refused(tmp_path: Path) -> No
         load_into(model, tmp_path / "weights", read_info(tmp_path / "weights").hash)
 
 
-def test_another_scale_of_the_logits_is_refused(tmp_path: Path) -> None:
+@torch.no_grad()
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_a_model_with_another_scale_of_its_logits_starts_as_the_same_function(qk_norm: bool, tmp_path: Path) -> None:
     from prx_scale.models.convert.folder import load_into
 
-    weights(tmp_path / "weights", of_shapes(), scale=1 / 64)
-    with pytest.raises(InputError, match=r"logits have the scale 0\.015625, the run's 0\.125"):
-        load_into(cm.build(of_shapes(), GRID), tmp_path / "weights", read_info(tmp_path / "weights").hash)
+    of = of_shapes(qk_norm=qk_norm)
+    weights(tmp_path / "weights", of, scale=1 / 20)
+    for scale in (1 / 20, 1 / 8, 1 / 64):
+        model = cm.build(of, GRID, seed=9, scale=scale)
+        load_into(model, tmp_path / "weights", read_info(tmp_path / "weights").hash)
+        z, rest = cm.inputs(of)
+        expected = cm.build(of, GRID, scale=1 / 20)(z, **rest)
+        torch.testing.assert_close(model(z, **rest), expected, atol=1e-5, rtol=1e-5)
