@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -235,6 +236,12 @@ def test_what_cannot_be_exported_is_named_and_nothing_is_written(shapes_run: Pat
         assert [path.name for path in tmp_path.iterdir()] == ["parts"]
     with pytest.raises(InputError, match="no such folder"):
         export(tmp_path / "none", tmp_path / "out", format="prx")
+    run = shutil.copytree(shapes_run, tmp_path / "damaged")
+    for file in (run / "checkpoint" / "step-18").glob("*.distcp"):
+        file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(InputError, match="step-18: this checkpoint is damaged: .* bytes; --step chooses another"):
+        export(run, tmp_path / "out", format="stability", step=18)
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_input_exits_with_2(

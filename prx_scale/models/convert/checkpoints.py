@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict_loader import load as load_checkpoint
 
+from parallel.checkpoints import defect
+from prx_scale.errors import InputError
 from prx_scale.models.convert.tensors import Read
 from prx_scale.models.names import TensorShape
 from prx_scale.runs import Weights
@@ -22,7 +24,12 @@ def checkpoint_reader(checkpoint: Path, weights: Weights, shapes: Mapping[str, T
         checkpoint: its folder.
         weights: raw or ema.
         shapes: of the parameters.
+
+    Raises:
+        InputError: files of the checkpoint are missing or cut short.
     """
+    if reason := defect(checkpoint):
+        raise InputError(f"{checkpoint}: this checkpoint is damaged: {reason}; --step chooses another")
 
     def read(name: str) -> Tensor:
         state = {name: torch.empty(shapes[name])}
