@@ -83,6 +83,7 @@ from torchtitan.models.common.nn_modules import RMSNorm  # noqa: E402
 from torchtitan.protocols import BaseModel  # noqa: E402
 from torchtitan.protocols.model_spec import ModelSpec  # noqa: E402
 from torchtitan.protocols.module import Module, ModuleDict  # noqa: E402
+from torchtitan.protocols.state_dict_adapter import StateDictAdapter  # noqa: E402
 from torchtitan.trainer import Trainer  # noqa: E402
 
 __all__ = [
@@ -110,6 +111,7 @@ __all__ = [
     "ParamGroupConfig",
     "RMSNorm",
     "SelectiveCheckpointing",
+    "StateDictAdapter",
     "Trainer",
     "TrainingConfig",
     "add_checkpoint_state",

@@ -19,8 +19,10 @@ from prx_scale.commands.correlate import Correlate
 from prx_scale.commands.curve import Curve
 from prx_scale.commands.downstream import Downstream
 from prx_scale.commands.evaluate import Evaluate
+from prx_scale.commands.export import Export
 from prx_scale.commands.fit import Fit
 from prx_scale.commands.frontier import Frontier
+from prx_scale.commands.import_weights import ImportWeights
 from prx_scale.commands.quickstart import Quickstart
 from prx_scale.commands.rank import Rank
 from prx_scale.commands.report import Report
@@ -37,6 +39,8 @@ VERBS: dict[str, type[Any]] = {
     "status": Status,
     "evaluate": Evaluate,
     "coord-check": CoordCheck,
+    "export": Export,
+    "import-weights": ImportWeights,
     "fit": Fit,
     "backtest": Backtest,
     "compare": Compare,

@@ -147,6 +147,10 @@ class Training:
     have it, and bfloat16 for the rest."""
     seed: int = bounded(0, low=0)
     """Of initial weights, noise, timesteps and caption dropout."""
+    start_from: str = field(default="", metadata={"place": True})
+    """Folder of weights to start from, as import-weights writes it; resolved against the study file."""
+    start_hash: str = ""
+    """Content hash of those weights; filled in where it is left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,8 +225,12 @@ class Logging:
 
 
 def _chosen(table: Any) -> dict[str, Any]:
-    """The keys of a table that are not at their default."""
-    return {item.name: value for item in fields(table) if (value := getattr(table, item.name)) != item.default}
+    """The keys of a table that are not at their default, and say more than where something lies."""
+    return {
+        item.name: value
+        for item in fields(table)
+        if not item.metadata.get("place") and (value := getattr(table, item.name)) != item.default
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ from prx_scale.config import (
 from prx_scale.errors import InputError, nearest
 from prx_scale.layout import check_layout
 from prx_scale.runs import write_atomically
+from prx_scale.starts import Start, keep_starts, known_starts, with_start
 
 RUN_TABLES: dict[str, type[Any]] = {
     "model": Model,
@@ -81,6 +82,8 @@ class Study:
     study: StudyTable
     fit: FitTable
     runs: tuple[RunConfig, ...]
+    starts: Mapping[str, Start] = field(default_factory=dict[str, Start])
+    """Weights that runs start from, by the path that the file says."""
 
     def run(self, run_id: str | None) -> RunConfig:
         """One run of the study.
@@ -127,11 +130,12 @@ def load(file: Path, folder: Path | None = None) -> Study:
             raise InputError(f"{file}: [{name}] is not a table of a study file; {nearest(name, known)}")
     header = tables.parse(StudyTable, _table(content, "study", file), f"{file}: [study]")
     fit = tables.parse(FitTable, _table(content, "fit", file), f"{file}: [fit]")
-    runs = tuple(_resolve(content, header, file))
+    starts = known_starts(file)
+    runs = tuple(with_start(run, file, starts, where) for run, where in _resolve(content, header, file))
     _check_runs(runs, fit, file)
     if folder is None:
         folder = file.parent if file.name == "study.toml" else file.parent / header.name
-    return Study(file=file, folder=folder, study=header, fit=fit, runs=runs)
+    return Study(file=file, folder=folder, study=header, fit=fit, runs=runs, starts=starts)
 
 
 def run_from_json(config: Mapping[str, Any], where: str) -> RunConfig:
@@ -172,7 +176,7 @@ def _table(content: Mapping[str, Any], name: str, file: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", table)
 
 
-def _resolve(content: Mapping[str, Any], header: StudyTable, file: Path) -> Iterator[RunConfig]:
+def _resolve(content: Mapping[str, Any], header: StudyTable, file: Path) -> Iterator[tuple[RunConfig, str]]:
     base = {name: _table(content, name, file) for name in RUN_TABLES}
     for variant, overrides, where in _variants(content, file):
         merged = {name: {**base[name], **overrides.get(name, {})} for name in RUN_TABLES}
@@ -182,7 +186,7 @@ def _resolve(content: Mapping[str, Any], header: StudyTable, file: Path) -> Iter
             parsed = {name: tables.parse(RUN_TABLES[name], point[name], f"{where} [{name}]") for name in RUN_TABLES}
             run = RunConfig(study=header.name, variant=variant, smoke=header.smoke, **parsed)
             _check_run(run, where)
-            yield run
+            yield run, where
 
 
 def _variants(content: Mapping[str, Any], file: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
@@ -318,6 +322,6 @@ def keep_copy(study: Study) -> None:
             raise InputError(
                 f"{copy}: holds the study {name!r}, not {study.study.name!r} of {study.file}; choose another --out"
             )
-        if copy.read_text(encoding="utf-8") == text:
-            return
-    write_atomically(copy, text)
+    keep_starts(study.folder, study.starts)
+    if not copy.exists() or copy.read_text(encoding="utf-8") != text:
+        write_atomically(copy, text)

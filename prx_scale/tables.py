@@ -94,7 +94,13 @@ def check_value(value: Any, kind: Any, where: str) -> Any:
     return value
 
 
-_NAMES: dict[Any, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_NAMES: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    dict: "a table",
+}
 
 
 def _check_choice(value: Any, choices: tuple[Any, ...], where: str) -> Any:

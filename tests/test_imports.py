@@ -29,6 +29,8 @@ LIGHT = (
     "prx_scale.cli",
     "prx_scale.runs",
     "prx_scale.study",
+    "prx_scale.starts",
+    "prx_scale.startweights",
     "prx_scale.studyfit",
     "prx_scale.sources",
     "prx_scale.lossmetric",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from prx_scale.commands import exits
+from prx_scale.commands.starting import tell_starts
 from prx_scale.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Sweep:
         planned = plan(loaded.runs, loaded.folder)
         console = plain_console()
         console.print(plan_table(planned))
+        tell_starts(loaded.runs, loaded.file, loaded.folder, console)
         if self.dry_run:
             return 0
         study.keep_copy(loaded)

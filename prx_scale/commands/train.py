@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from prx_scale.commands import exits
+from prx_scale.commands.starting import tell_starts
 
 if TYPE_CHECKING:
     from prx_scale.runs import State
@@ -43,6 +44,7 @@ class Train:
         from prx_scale import study
         from prx_scale.commands.children import end_with_parent, quiet_threads
         from prx_scale.commands.progress import one_run
+        from prx_scale.commands.text import plain_console
 
         end_with_parent()
         quiet_threads()
@@ -52,7 +54,9 @@ class Train:
         from prx_scale.training.run import train
 
         folder = loaded.folder / "runs" / run.id
-        if os.environ.get("RANK", "0") == "0":
+        first = os.environ.get("RANK", "0") == "0"
+        tell_starts([run], loaded.file, loaded.folder, plain_console() if first else None)
+        if first:
             study.keep_copy(loaded)
             with one_run(run) as watcher:
                 state = train(run, folder, watcher)

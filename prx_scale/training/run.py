@@ -18,10 +18,12 @@ from parallel.checkpoints import set_aside_damaged
 from parallel.liveness import Death, watched
 from parallel.titan import device_name, latest_step, process_group_environment
 from prx_scale.config import RunConfig
+from prx_scale.evaluation.weights import checkpoint_steps
 from prx_scale.locks import only_one
 from prx_scale.models.build import model_shape
 from prx_scale.models.sizes import parameters, training_flops
 from prx_scale.runs import Parameters, RunInfo, RunRecord, State, now
+from prx_scale.startweights import check_start
 from prx_scale.training.recording import Recorder, Watcher
 from prx_scale.training.titan_config import trainer_config
 from prx_scale.training.trainer import DiffusionTrainer, NonFiniteLoss
@@ -42,12 +44,15 @@ def train(run: RunConfig, folder: Path, watcher: Watcher | None = None) -> State
         done, interrupted (a signal asked to stop; the state is saved) or failed (the loss was not finite).
 
     Raises:
-        InputError: the run does not fit the number of processes, or another process is training it.
+        InputError: the run does not fit the number of processes or the weights that it starts from, or another process
+            is training it.
     """
     record = RunRecord(folder)
     before = record.read()
     if before is not None and before.state in (State.DONE, State.FAILED):
         return before.state
+    if run.training.start_from and not checkpoint_steps(folder):
+        check_start(run, str(record.info_path))
     with process_group_environment():
         rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         config = trainer_config(run, folder, world_size)

@@ -24,6 +24,7 @@ from parallel.titan import (
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
 from prx_scale.layout import micro_batch, shares_sequence
+from prx_scale.models.convert.adapter import DiffusersAdapter
 from prx_scale.models.mmdit import MMDiT, backbone_config
 from prx_scale.training.batches import SampleLoader
 from prx_scale.training.optimizers import optimizers_config, schedule_config
@@ -134,7 +135,7 @@ def model_spec(run: RunConfig) -> ModelSpec:
         parallelize_fn=parallelize,
         pipelining_fn=None,
         post_optimizer_build_fn=None,
-        state_dict_adapter=None,
+        state_dict_adapter=DiffusersAdapter,
     )
 
 

@@ -6,16 +6,19 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from parallel.titan import Trainer, add_checkpoint_state, is_non_finite_loss
+from parallel.titan import Trainer, add_checkpoint_state, is_non_finite_loss, latest_step
 from prx_scale.config import RunConfig
 from prx_scale.diffusion.paths import interpolate, velocity
+from prx_scale.models.convert.folder import load_into
+from prx_scale.models.mmdit import MMDiT
 from prx_scale.training.ema import AveragedWeights
 from prx_scale.training.recording import Recorder, RecordingMetrics
 from prx_scale.training.validation import Validator
@@ -46,7 +49,10 @@ class DiffusionTrainer(Trainer):
         self.recorder = recorder
         assert isinstance(self.metrics_processor, RecordingMetrics)
         self.metrics_processor.recorder = recorder
-        self.ema = AveragedWeights(self.model_parts[0], self.run.training.ema_decay)
+        training = self.run.training
+        if training.start_from and not latest_step(self.checkpointer):
+            load_into(cast("MMDiT", self.model_parts[0]), Path(training.start_from), training.start_hash)
+        self.ema = AveragedWeights(self.model_parts[0], training.ema_decay)
         add_checkpoint_state(self.checkpointer, "ema", self.ema)
         dims = self.parallel_dims
         mesh = dims.get_mesh("batch") if dims.dp_enabled else None

@@ -13,7 +13,19 @@ from prx_scale.commands.text import number
 from prx_scale.runs import RunRecord, State
 from tests.prx_scale.test_runs import make_info, train_row
 
-VERBS = ("quickstart", "train", "sweep", "status", "evaluate", "fit", "backtest", "correlate", "report")
+VERBS = (
+    "quickstart",
+    "train",
+    "sweep",
+    "status",
+    "evaluate",
+    "export",
+    "import-weights",
+    "fit",
+    "backtest",
+    "correlate",
+    "report",
+)
 STUDY = '[study]\nname = "s"\n[model]\ndepth = [1, 2]\npatch = 4\n[training]\nsteps = 100\n'
 
 

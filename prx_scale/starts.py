@@ -1,0 +1,105 @@
+"""[training] start_from: from what a study file says to a folder and the hash of its weights.
+
+A run's id depends on the weights, not on where they lie. Beside the copy of a study file, starts.json keeps where its
+relative paths led and which weights were there, so that the study folder can be read where those are not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from prx_scale.config import RunConfig
+from prx_scale.errors import InputError
+from prx_scale.runs import write_atomically
+from prx_scale.startweights import INFO, check_fits, read_info
+
+STARTS = "starts.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Weights that runs start from."""
+
+    folder: Path
+    hash: str
+
+
+def known_starts(file: Path) -> dict[str, Start]:
+    """What was found when a study file was copied, by the path that it says.
+
+    Args:
+        file: the study file.
+
+    Raises:
+        InputError: starts.json is damaged.
+    """
+    record = file.parent / STARTS
+    if not record.exists():
+        return {}
+    try:
+        content = cast("dict[str, Any]", json.loads(record.read_text(encoding="utf-8")))
+        return {path: Start(folder=Path(each["folder"]), hash=str(each["hash"])) for path, each in content.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{record}: damaged ({error}); remove it and launch from the study file again") from error
+
+
+def with_start(run: RunConfig, file: Path, known: dict[str, Start], where: str) -> RunConfig:
+    """A run with its weights' folder and hash filled in, checked against its model where they are there.
+
+    Args:
+        run: as the study file says.
+        file: the study file.
+        known: what is known of its paths; what is found is added.
+        where: file and variant, for errors.
+
+    Raises:
+        InputError: there are no such weights, other ones than `start_hash` says, or they do not fit.
+    """
+    written, pinned = run.training.start_from, run.training.start_hash
+    if not written:
+        if pinned:
+            raise InputError(f"{where} [training] start_hash: says which weights, but start_from names no folder")
+        return run
+    start = _find(written, file, known, where)
+    if pinned and pinned != start.hash:
+        raise InputError(
+            f"{where} [training] start_hash: {pinned}, but {start.folder} has weights of {start.hash}; "
+            "leave it out to take them"
+        )
+    known[written] = start
+    training = replace(run.training, start_from=str(start.folder), start_hash=start.hash)
+    run = replace(run, training=training)
+    if _holds(start):
+        check_fits(run, start.folder, read_info(start.folder), where)
+    return run
+
+
+def _holds(start: Start) -> bool:
+    return (start.folder / INFO).exists() and read_info(start.folder).hash == start.hash
+
+
+def _find(written: str, file: Path, known: Mapping[str, Start], where: str) -> Start:
+    folder = (file.parent / Path(written).expanduser()).absolute()
+    before = known.get(written)
+    if before:
+        return before if (before.folder / INFO).exists() else replace(before, folder=folder)
+    try:
+        return Start(folder=folder, hash=read_info(folder).hash)
+    except InputError as error:
+        raise InputError(f"{where} [training] start_from: {error}") from error
+
+
+def keep_starts(folder: Path, starts: Mapping[str, Start]) -> None:
+    """Write down where the paths of a study file led.
+
+    Args:
+        folder: of the study.
+        starts: by the path that the file says; nothing is written where there are none.
+    """
+    if starts:
+        content = {path: {"folder": str(start.folder), "hash": start.hash} for path, start in starts.items()}
+        write_atomically(folder / STARTS, json.dumps(content, indent=1) + "\n")
