@@ -15,14 +15,15 @@ Factor = Callable[[str], float]
 def factor_of(config: MMDiT.Config) -> Factor:
     """Factors with which a model that scales its logits by 1/sqrt(64), and nothing else, computes the same.
 
-    Another scale of the logits goes into the queries: their norm where they have one, else their projection.
+    Another scale of the logits goes into the queries: their norm where they have one, else their projection. muP's
+    multipliers of residual branches and of the output go into the matrices behind them.
 
     Args:
         config: of the model.
     """
     logits = config.blocks[0].attention.scale * HEAD_DIM**0.5
     ends = (".q_norm.weight",) if config.shape.qk_norm else (".q.weight", ".q.bias")
-    return lambda name: logits if name.endswith(ends) else 1.0
+    return lambda name: (logits if name.endswith(ends) else 1.0) * config.parametrisation.folded(name)
 
 
 def multiplied(read: Read, factor: Factor) -> Read:

@@ -16,6 +16,7 @@ from prx_scale.models.convert.layouts import DIFFUSERS, STABILITY, STABILITY_PRE
 from prx_scale.models.convert.tensors import to_theirs
 from prx_scale.models.embeddings import PositionGrid
 from prx_scale.models.mmdit import MMDiT, mmdit_config
+from prx_scale.models.mup import Parametrisation
 from prx_scale.models.names import POSITIONS, WeightSizes
 from prx_scale.models.sizes import Shape
 
@@ -27,8 +28,8 @@ def sizes(depth: int = 2, *, hidden: int = 0, qk_norm: bool = True, learned_side
     return WeightSizes(depth=depth, hidden=hidden or 64 * depth, qk_norm=qk_norm, learned_side=learned_side, **settings)
 
 
-def build(of: WeightSizes, grid: PositionGrid, *, scale: float = 0.125, seed: int = 1) -> MMDiT:
-    """A model of random weights, nothing zero and no norm 1."""
+def build(of: WeightSizes, grid: PositionGrid, *, scale: float = 0.125, seed: int = 1, mup: bool = False) -> MMDiT:
+    """A model of random weights, nothing zero and no norm 1; with muP, of half its width and depth as base."""
     shape = Shape(
         depth=of.depth,
         hidden=of.hidden,
@@ -43,7 +44,15 @@ def build(of: WeightSizes, grid: PositionGrid, *, scale: float = 0.125, seed: in
         learned_positions=of.learned_side**2,
     )
     split = None if of.weight_sets == 2 else (3, 4)
-    config = mmdit_config(shape, channels=of.channels, patch=of.patch, grid=grid, text_split=split)
+    base = Parametrisation(width=of.hidden, depth=of.depth, base_width=of.hidden // 2, base_depth=of.depth // 2)
+    config = mmdit_config(
+        shape,
+        channels=of.channels,
+        patch=of.patch,
+        grid=grid,
+        text_split=split,
+        parametrisation=base if mup else None,
+    )
     for block in config.blocks:
         block.attention.scale = scale
     model = config.build()

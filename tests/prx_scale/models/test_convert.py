@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -134,9 +136,10 @@ def test_ours_to_theirs_to_ours_is_the_identity(of: WeightSizes, layout, seed: i
 
 @torch.no_grad()
 @pytest.mark.parametrize("qk_norm", [False, True])
-def test_another_attention_scale_goes_into_the_queries(qk_norm: bool) -> None:
+@pytest.mark.parametrize("multipliers", [{"scale": 1 / 20}, {"mup": True}, {"scale": 1 / 20, "mup": True}])
+def test_multipliers_of_the_forward_pass_go_into_the_weights(qk_norm: bool, multipliers: dict[str, Any]) -> None:
     of = cm.sizes(2, qk_norm=qk_norm)
-    model = cm.build(of, SQUARE, scale=1 / 20)
+    model = cm.build(of, SQUARE, **multipliers)
     plain = cm.build(of, SQUARE)
     shapes, read = in_layout(cm.exported(model, of), DIFFUSERS)
     theirs = cm.diffusers_model({name: read(name) for name in shapes}, of, SQUARE.side)
