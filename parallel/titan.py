@@ -126,7 +126,7 @@ __all__ = [
 
 
 class SelectiveCheckpointing(SelectiveAC):
-    """TorchTitan's choice of what to keep, which knows the attention kernels of GPUs, and that of the CPU as well."""
+    """TorchTitan's choice of what to keep, which knows the kernels of GPUs, and those that a CPU has in their place."""
 
     @dataclass(kw_only=True, slots=True)
     class Config(SelectiveAC.Config):
@@ -134,7 +134,10 @@ class SelectiveCheckpointing(SelectiveAC):
 
     def get_save_ops(self) -> set[Any]:
         """Operators whose outputs are kept."""
-        return super().get_save_ops() | {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default}
+        own = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default}
+        if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+            own.add(torch.ops.mkldnn._linear_pointwise.default)
+        return super().get_save_ops() | own
 
 
 def float8_linears(config: BaseModel.Config, *, skip: list[str], compiled: bool, emulate: bool = False) -> None:

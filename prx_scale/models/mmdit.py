@@ -12,199 +12,20 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from parallel.tensor import Plan
 from parallel.titan import BaseModel, Module, ModuleDict
 from prx_scale.config import RunConfig
-from prx_scale.models import functional, sizes
+from prx_scale.models import sizes
+from prx_scale.models.blocks import JointBlock, block_config
 from prx_scale.models.build import model_shape, parametrisation_of, position_side
 from prx_scale.models.embeddings import PositionGrid, centre_crop, time_frequencies
-from prx_scale.models.functional import EPS, gated, gelu, modulate
 from prx_scale.models.initial import initialise
 from prx_scale.models.inputs import inputs_of
-from prx_scale.models.layers import Boundary, Linear, RMSNorm
+from prx_scale.models.layers import Boundary, Embedder, FinalLayer, Linear, PositionTable, linear_config
 from prx_scale.models.mup import Parametrisation
 from prx_scale.models.spread import context_plan, tensor_plan
-
-
-def _linear(inputs: int, outputs: int) -> Linear.Config:
-    return Linear.Config(in_features=inputs, out_features=outputs, bias=True)
-
-
-class Stream(Module):
-    """The weights that one stream, image or text, has in a joint block.
-
-    In the last block the text stream is `pre_only`: it gives keys and values, and nothing reads what becomes of it.
-    """
-
-    @dataclass(kw_only=True, slots=True)
-    class Config(Module.Config):
-        ada: Linear.Config
-        q: Linear.Config
-        k: Linear.Config
-        v: Linear.Config
-        out: Linear.Config | None
-        mlp_in: Linear.Config | None
-        mlp_out: Linear.Config | None
-        qk_norm: RMSNorm.Config | None
-        head_dim: int
-        residual_multiplier: float = 1.0
-        """Of what attention and MLP add to the stream."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.head_dim = config.head_dim
-        self.residual_multiplier = config.residual_multiplier
-        self.pre_only = config.out is None
-        self.ada = config.ada.build()
-        self.q, self.k, self.v = config.q.build(), config.k.build(), config.v.build()
-        self.q_norm = config.qk_norm.build() if config.qk_norm else None
-        self.k_norm = config.qk_norm.build() if config.qk_norm else None
-        self.leave_modulation, self.enter_attention, self.enter_mlp = Boundary(), Boundary(), Boundary()
-        if config.out and config.mlp_in and config.mlp_out:
-            self.out, self.mlp_in, self.mlp_out = config.out.build(), config.mlp_in.build(), config.mlp_out.build()
-
-    def modulation(self, c_BD: Tensor) -> tuple[Tensor, ...]:
-        """(shift, scale, gate, shift, scale, gate), each (B, D); only (shift, scale) where pre-only."""
-        return self.leave_modulation(self.ada(c_BD)).chunk(2 if self.pre_only else 6, dim=-1)
-
-    def heads(self, x_BLD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, (B, L, H, K) each; the number of heads follows from the local width."""
-        x_BLD = self.enter_attention(x_BLD)
-        q, k, v = (layer(x_BLD).unflatten(-1, (-1, self.head_dim)) for layer in (self.q, self.k, self.v))
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
-        return q, k, v
-
-    def advance(self, x_BLD: Tensor, attended_BLD: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
-        """The two gated residual updates that follow the attention."""
-        _, _, gate_attention, shift, scale, gate_mlp = modulation
-        r = self.residual_multiplier
-        x_BLD = gated(x_BLD, gate_attention, self.out(attended_BLD), r)
-        hidden = gelu(self.mlp_in(self.enter_mlp(modulate(x_BLD, shift, scale))))
-        return gated(x_BLD, gate_mlp, self.mlp_out(hidden), r)
-
-
-class JointAttention(Module):
-    """softmax(q k^T scale) v over the tokens of all streams, without a mask."""
-
-    @dataclass(kw_only=True, slots=True)
-    class Config(Module.Config):
-        scale: float
-        """Of the logits; 1/sqrt(width of a head) unless a parametrisation says otherwise."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.scale = config.scale
-
-    def forward(self, q_BLHK: Tensor, k_BNHK: Tensor, v_BNHK: Tensor) -> Tensor:
-        """(B, L, H, K) queries over (B, N, H, K) keys and values -> (B, L, H K)."""
-        q, k, v = (x.transpose(1, 2) for x in (q_BLHK, k_BNHK, v_BNHK))
-        return functional.attention(q, k, v, self.scale).transpose(1, 2).flatten(2)
-
-
-class JointBlock(Module):
-    """One block: every stream attends to all tokens of all streams, then goes through its own MLP."""
-
-    @dataclass(kw_only=True, slots=True)
-    class Config(Module.Config):
-        image: Stream.Config
-        text: Stream.Config
-        text2: Stream.Config | None
-        """With three weight sets, the second group of text tokens."""
-        attention: JointAttention.Config
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.image = config.image.build()
-        self.text = config.text.build()
-        self.text2 = config.text2.build() if config.text2 else None
-        self.attention = config.attention.build()
-        self.image_keys = Boundary()
-
-    def forward(self, c_BD: Tensor, image_BLD: Tensor, *texts_BLD: Tensor) -> tuple[Tensor, ...]:
-        """Advance all streams.
-
-        Args:
-            c_BD: SiLU of the condition vector.
-            image_BLD: image tokens.
-            texts_BLD: text tokens, a tensor for each of their weight sets.
-
-        Returns:
-            The image stream and the text streams; these unchanged where this is the last block.
-        """
-        streams = (self.image, self.text) if self.text2 is None else (self.image, self.text, self.text2)
-        tokens = (image_BLD, *texts_BLD)
-        modulations = [stream.modulation(c_BD) for stream in streams]
-        heads = [
-            stream.heads(modulate(x_BLD, *modulation[:2]))
-            for stream, x_BLD, modulation in zip(streams, tokens, modulations, strict=True)
-        ]
-        lengths = [queries.shape[1] for queries, _, _ in heads]
-        heads[0] = (heads[0][0], *self.image_keys(*heads[0][1:]))
-        q, k, v = (torch.cat(parts, dim=1) for parts in zip(*heads, strict=True))
-        attended = self.attention(q, k, v).split(lengths, dim=1)
-        return tuple(
-            x_BLD if stream.pre_only else stream.advance(x_BLD, mine, modulation)
-            for stream, x_BLD, mine, modulation in zip(streams, tokens, attended, modulations, strict=True)
-        )
-
-
-class PositionTable(Module):
-    """A trained position for each place of the grid."""
-
-    @dataclass(kw_only=True, slots=True)
-    class Config(Module.Config):
-        side: int
-        width: int
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(config.side, config.side, config.width))
-
-    def forward(self, rows: int, columns: int) -> Tensor:
-        """(rows * columns, D) positions of an image of that many patches."""
-        return centre_crop(self.weight, rows, columns)
-
-
-class Embedder(Module):
-    """Linear, SiLU, Linear: brings a condition to the hidden width."""
-
-    @dataclass(kw_only=True, slots=True)
-    class Config(Module.Config):
-        first: Linear.Config
-        second: Linear.Config
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.first, self.second = config.first.build(), config.second.build()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, any) -> (B, D)."""
-        return self.second(F.silu(self.first(x)))
-
-
-class FinalLayer(Module):
-    """Modulated layer norm and the projection to patches."""
-
-    @dataclass(kw_only=True, slots=True)
-    class Config(Module.Config):
-        ada: Linear.Config
-        linear: Linear.Config
-        input_multiplier: float = 1.0
-        """Of what the projection reads."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.input_multiplier = config.input_multiplier
-        self.ada, self.linear = config.ada.build(), config.linear.build()
-
-    def forward(self, x_BLD: Tensor, c_BD: Tensor) -> Tensor:
-        """(B, L, D) and (B, D) -> (B, L, P)."""
-        shift, scale = self.ada(c_BD).chunk(2, dim=-1)
-        x_BLD = modulate(x_BLD, shift, scale)
-        return self.linear(x_BLD if self.input_multiplier == 1 else x_BLD * self.input_multiplier)
 
 
 class MMDiT(BaseModel):
@@ -320,32 +141,6 @@ class MMDiT(BaseModel):
         return x.permute(0, 5, 1, 3, 2, 4).reshape(x.shape[0], channels, rows * p, columns * p)
 
 
-def _stream(shape: sizes.Shape, *, pre_only: bool, residual_multiplier: float) -> Stream.Config:
-    h = shape.hidden
-    return Stream.Config(
-        ada=_linear(h, 2 * h if pre_only else 6 * h),
-        q=_linear(h, h),
-        k=_linear(h, h),
-        v=_linear(h, h),
-        out=None if pre_only else _linear(h, h),
-        mlp_in=None if pre_only else _linear(h, 4 * h),
-        mlp_out=None if pre_only else _linear(4 * h, h),
-        qk_norm=RMSNorm.Config(normalized_shape=shape.head_dim, eps=EPS) if shape.qk_norm else None,
-        head_dim=shape.head_dim,
-        residual_multiplier=residual_multiplier,
-    )
-
-
-def _block(shape: sizes.Shape, parametrisation: Parametrisation, *, last: bool) -> JointBlock.Config:
-    r = parametrisation.residual_multiplier
-    return JointBlock.Config(
-        image=_stream(shape, pre_only=False, residual_multiplier=r),
-        text=_stream(shape, pre_only=last, residual_multiplier=r),
-        text2=_stream(shape, pre_only=last, residual_multiplier=r) if shape.weight_sets == 3 else None,
-        attention=JointAttention.Config(scale=parametrisation.attention_scale(shape.head_dim)),
-    )
-
-
 def mmdit_config(
     shape: sizes.Shape,
     *,
@@ -373,14 +168,16 @@ def mmdit_config(
         patch=patch,
         text_split=text_split or (shape.text_tokens,),
         grid=grid,
-        patch_embed=_linear(shape.patch_dim, h),
-        time_embed=Embedder.Config(first=_linear(sizes.TIME_FREQUENCIES, h), second=_linear(h, h)),
-        pooled_embed=Embedder.Config(first=_linear(shape.pooled_dim, h), second=_linear(h, h)),
-        context_embed=_linear(shape.context_dim, h),
+        patch_embed=linear_config(shape.patch_dim, h),
+        time_embed=Embedder.Config(first=linear_config(sizes.TIME_FREQUENCIES, h), second=linear_config(h, h)),
+        pooled_embed=Embedder.Config(first=linear_config(shape.pooled_dim, h), second=linear_config(h, h)),
+        context_embed=linear_config(shape.context_dim, h),
         position_table=PositionTable.Config(side=grid.side, width=h) if shape.learned_positions else None,
-        blocks=[_block(shape, scaled, last=i == last) for i in range(shape.depth)],
+        blocks=[block_config(shape, scaled, last=i == last) for i in range(shape.depth)],
         final=FinalLayer.Config(
-            ada=_linear(h, 2 * h), linear=_linear(h, shape.patch_dim), input_multiplier=scaled.output_multiplier
+            ada=linear_config(h, 2 * h),
+            linear=linear_config(h, shape.patch_dim),
+            input_multiplier=scaled.output_multiplier,
         ),
         parametrisation=scaled,
     )

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from prx_scale.config import RunConfig
 from prx_scale.data.opening import Dataset, open_dataset
 from prx_scale.diffusion.paths import interpolate, velocity
-from prx_scale.models.mmdit import JointAttention, JointBlock, MMDiT, backbone_config
+from prx_scale.models.blocks import JointAttention, JointBlock
+from prx_scale.models.mmdit import MMDiT, backbone_config
 from prx_scale.training.batches import Batch, training_batch, validation_batch
 from prx_scale.training.optimizers import optimizers_config
 from scaling.coordinates import Coordinate
