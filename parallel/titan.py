@@ -77,6 +77,7 @@ from torchtitan.distributed.activation_checkpoint import (  # noqa: E402
     SelectiveAC,
 )
 from torchtitan.distributed.fsdp import disable_fsdp_gradient_division  # noqa: E402
+from torchtitan.distributed.utils import clip_grad_norm_, set_spmd_backend  # noqa: E402
 from torchtitan.models.common.linear import Linear  # noqa: E402
 from torchtitan.models.common.nn_modules import RMSNorm  # noqa: E402
 from torchtitan.protocols import BaseModel  # noqa: E402
@@ -111,11 +112,13 @@ __all__ = [
     "TrainingConfig",
     "add_checkpoint_state",
     "canonical_fqn",
+    "clip_grad_norm_",
     "default_adamw",
     "device_name",
     "is_non_finite_loss",
     "latest_step",
     "process_group_environment",
+    "set_spmd_backend",
     "sum_gradients",
 ]
 
