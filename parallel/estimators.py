@@ -120,7 +120,8 @@ def trace_passes(
     """Run passes under the memory tracker, and list their operators.
 
     Args:
-        model: its blocks in `layers`, at least four of them; its parameters and gradients are counted.
+        model: its blocks in `layers`; of fewer than four none is in the middle. Its parameters and gradients are
+            counted.
         inputs: what it is fed, counted as inputs.
         run: one forward pass, and a backward pass where there should be one; calls what it is given with the name of
             each when it starts.
@@ -168,6 +169,8 @@ class _Edges:
 
         The last block is not like the others, and its gradients are scattered while the one before it is under way.
         """
+        if len(self._begins) < 4:
+            return []
         spans = [(self._begins[1], self._begins[2])]
         return spans + ([(self._ends[-3], self._ends[-2])] if self._ends else [])
 

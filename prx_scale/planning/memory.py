@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from parallel.costs import Memory
-from prx_scale.planning.traces import Trace
+from parallel.costs import Memory, Passes
+from prx_scale.planning.traces import BLOCKS, Trace
 
 GIB = 2**30
 
@@ -36,25 +36,21 @@ class MemoryByKind:
         return sum(value for name, value in asdict(self).items() if name != "moment")
 
 
-def peak_memory(
-    trace: Trace, depth: int, *, averages: bool, accumulation: int, validation: bool = True
-) -> MemoryByKind:
-    """The moment at which a process needs most, at a depth.
+def peak_memory(trace: Trace, depth: int, *, averages: bool, accumulation: int) -> tuple[MemoryByKind, MemoryByKind]:
+    """The moments at which a process needs most, in training and in validation.
 
     Args:
         trace: of a few blocks.
-        depth: blocks of the whole model, at least as many as were traced, or those of the trace.
+        depth: blocks of the whole model; as many as were traced where those are fewer than four.
         averages: averaged weights are kept.
         accumulation: micro-batches a step.
-        validation: the run validates.
     """
-    moments = _moments(trace, depth, averages=averages, accumulation=accumulation, validation=validation)
-    return max(moments, key=lambda each: each.total)
+    *training, validation = _moments(trace, depth, averages=averages, accumulation=accumulation)
+    return max(training, key=lambda each: each.total), validation
 
 
-def _moments(
-    trace: Trace, depth: int, *, averages: bool, accumulation: int, validation: bool
-) -> Iterator[MemoryByKind]:
+def _moments(trace: Trace, depth: int, *, averages: bool, accumulation: int) -> Iterator[MemoryByKind]:
+    """Places of a step at which memory may be highest, and last of all validation."""
     states, more = trace.states, depth - trace.blocks
     parameters = states.parameters + more * states.block_parameters
     kept = {
@@ -64,11 +60,13 @@ def _moments(
     }
     waiting = (accumulation - 1) * trace.raw_inputs
     passes = trace.passes
-    added = _difference(passes.entering[2], passes.entering[1])
+    added = _added(passes)
 
     def in_pass(moment: str, memory: Memory, *, deep: bool) -> MemoryByKind:
         """Deep: after all blocks' forward passes; else the backward pass is almost done."""
         gradients = memory.gradients + (0 if deep and not trace.accumulates else more * states.block_parameters)
+        if accumulation > 1 and not trace.accumulates:  # those of earlier micro-batches, and a block's new ones
+            gradients = parameters + states.block_parameters
         return MemoryByKind(
             moment=moment,
             gradients=gradients,
@@ -92,27 +90,27 @@ def _moments(
         communication=0,
         **kept,
     )
-    if validation:
-        forward = trace.validation.peak
-        deep_communication = _difference(trace.validation.entering[2], trace.validation.entering[1]).communication
-        yield MemoryByKind(
-            moment="validation, with the weights kept aside",
-            gradients=parameters,
-            activations=forward.activations,
-            inputs=forward.inputs,
-            communication=forward.communication + more * deep_communication,
-            **{**kept, "ema": 2 * kept["ema"]},
-        )
+    forward = trace.validation.peak
+    yield MemoryByKind(
+        moment="validation, with the weights kept aside",
+        gradients=parameters,
+        activations=forward.activations,
+        inputs=forward.inputs,
+        communication=forward.communication + more * _added(trace.validation).communication,
+        **{**kept, "ema": 2 * kept["ema"]},
+    )
 
 
-def _difference(one: Memory, other: Memory) -> Memory:
-    return Memory(**{name: value - getattr(other, name) for name, value in vars(one).items()})
+def _added(passes: Passes) -> Memory:
+    """What a block in the middle leaves behind after its forward pass."""
+    if len(passes.entering) < BLOCKS:
+        return Memory()
+    before, after = passes.entering[1:3]
+    return Memory(**{name: value - getattr(before, name) for name, value in vars(after).items()})
 
 
 def _ends(blocks: tuple[Memory, ...]) -> list[tuple[str, Memory]]:
-    return [
-        ("first", blocks[0]),
-        ("second", blocks[1]),
-        ("last but one", blocks[-2]),
-        ("last", blocks[-1]),
-    ]
+    """The last blocks first, so that each has one name where there are few."""
+    names = ("last", "last but one", "second", "first") if len(blocks) >= BLOCKS else ("last", "last but one", "first")
+    order = [blocks[-1], *blocks[-2:-1], *(blocks[1::-1] if len(blocks) >= BLOCKS else blocks[:-2])]
+    return list(zip(names, order, strict=False))

@@ -86,18 +86,19 @@ def step_time(trace: Trace, depth: int, machine: Machine, *, accumulation: int, 
     times: dict[str, PassTime] = {}
     sent: defaultdict[str, float] = defaultdict(float)
     more = depth - trace.blocks
-    for phase, often in (("forward", accumulation), ("backward", accumulation), ("update", 1)):
-        operations = trace.update if phase == "update" else trace.operations
-        fuse = fused and phase != "update"
-        whole, block = (_of_phase(part, phase) for part in (operations.all, operations.block))
-        times[phase] = _time(whole, machine, fused=fuse).combined(_time(block, machine, fused=fuse), more)
-        for part, count in ((whole, 1), (block, more)):
+    for phase in ("forward", "backward"):
+        whole, block = (_of_phase(part, phase) for part in (trace.operations.all, trace.operations.block))
+        times[phase] = _time(whole, machine, fused=fused).combined(_time(block, machine, fused=fused), more)
+        for part, often in ((whole, accumulation), (block, accumulation * more)):
             for kind, size in _received(part).items():
-                sent[kind] += often * count * size
+                sent[kind] += often * size
+    # An optimiser does the same to every parameter.
+    growth = more * trace.states.block_parameters / trace.states.parameters
+    update = _time(trace.update.all, machine, fused=False)
     return StepTime(
         forward=times["forward"],
         backward=times["backward"],
-        update=times["update"],
+        update=update.combined(update, growth),
         exposed=_exposed(trace.operations.all, machine),
         accumulation=accumulation,
         sent_bytes=dict(sent),
