@@ -7,6 +7,7 @@ collective names its group.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -47,6 +48,8 @@ def fake_world(processes: int) -> Generator[None]:
     """
     if dist.is_initialized():
         raise RuntimeError("a process group is in use; a fake world needs a process of its own")
+    # It advises on collectives that a norm over two mesh dimensions takes; they are two numbers.
+    logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
     dist.init_process_group("fake", rank=0, world_size=processes)
     set_spmd_backend("partial_dtensor")
     try:

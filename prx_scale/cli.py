@@ -20,6 +20,7 @@ from prx_scale.commands.downstream import Downstream
 from prx_scale.commands.evaluate import Evaluate
 from prx_scale.commands.fit import Fit
 from prx_scale.commands.frontier import Frontier
+from prx_scale.commands.plan import PlanVerb
 from prx_scale.commands.quickstart import Quickstart
 from prx_scale.commands.rank import Rank
 from prx_scale.commands.report import Report
@@ -31,6 +32,7 @@ from prx_scale.errors import InputError
 
 VERBS: dict[str, type[Any]] = {
     "quickstart": Quickstart,
+    "plan": PlanVerb,
     "train": Train,
     "sweep": Sweep,
     "status": Status,
@@ -81,7 +83,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "torchtitan"):
             raise
-        message = f"this verb trains or samples and needs {error.name}: pip install 'prx-scale[train]'"
+        message = f"this verb trains, samples or traces and needs {error.name}: pip install 'prx-scale[train]'"
         Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), message))
         code = exits.BAD_INPUT
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Literal
 
+from prx_scale.models.sizes import ParameterCounts
 from prx_scale.planning.hardware import (
     ATTENTION_SHARE,
     DISPATCH_SECONDS,
@@ -36,6 +37,24 @@ def number(value: Any, kind: Literal["exact", "estimate"], basis: str) -> dict[s
     return {"value": value, "kind": kind, "basis": basis}
 
 
+def sizes_of(counts: ParameterCounts, flops: int, images: int) -> dict[str, Any]:
+    """The part of the document that needs no torch.
+
+    Args:
+        counts: parameters by part.
+        flops: of a forward pass of one image.
+        images: of the run.
+    """
+    by_part = {name: getattr(counts, name) for name in counts.__dataclass_fields__}
+    return {
+        "params_total": number(counts.backbone + counts.embedding, "exact", CLOSED_FORM),
+        "params_by_part": number(by_part, "exact", CLOSED_FORM),
+        "flops_per_image_forward": number(flops, "exact", CLOSED_FORM),
+        "flops_per_run": number(3 * flops * images, "exact", "3 forward passes x images"),
+        "images": number(images, "exact", "steps x batch"),
+    }
+
+
 def to_json(plan: Plan, price: float) -> dict[str, Any]:
     """The document of a plan.
 
@@ -44,7 +63,6 @@ def to_json(plan: Plan, price: float) -> dict[str, Any]:
         price: of a GPU for an hour; 0 where none was given.
     """
     run, best = plan.run, plan.best
-    counts = {name: getattr(plan.counts, name) for name in plan.counts.__dataclass_fields__}
     return {
         "run": {
             "depth": run.model.depth,
@@ -66,11 +84,7 @@ def to_json(plan: Plan, price: float) -> dict[str, Any]:
             "collective_latency_s": LATENCY_SECONDS,
             "dispatch_s": DISPATCH_SECONDS,
         },
-        "params_total": number(plan.params, "exact", CLOSED_FORM),
-        "params_by_part": number(counts, "exact", CLOSED_FORM),
-        "flops_per_image_forward": number(plan.flops_per_image, "exact", CLOSED_FORM),
-        "flops_per_run": number(plan.flops_per_run, "exact", "3 forward passes x images"),
-        "images": number(plan.images, "exact", "steps x batch"),
+        **sizes_of(plan.counts, plan.flops_per_image, plan.images),
         "layout": {**asdict(best.layout), "name": best.layout.name},
         "fits": number(plan.fits, "estimate", f"total against {plan.machine.usable_gib:.1f} GiB of a GPU"),
         "remedy": plan.remedy or None,
