@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import torch
 from torch.distributed.checkpoint.state_dict_loader import load as load_checkpoint
 
+from parallel.checkpoints import defect, finished_steps
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
 from prx_scale.models.mmdit import MMDiT, backbone_config
@@ -20,9 +20,7 @@ def checkpoint_steps(folder: Path) -> list[int]:
     Args:
         folder: of the run.
     """
-    pattern = re.compile(r"step-(\d+)$")
-    found = [pattern.search(file.parent.name) for file in folder.glob("checkpoint/step-*/.metadata")]
-    return sorted(int(match.group(1)) for match in found if match)
+    return finished_steps(folder / "checkpoint")
 
 
 def load_model(run: RunConfig, folder: Path, step: int, weights: Weights) -> MMDiT:
@@ -38,12 +36,14 @@ def load_model(run: RunConfig, folder: Path, step: int, weights: Weights) -> MMD
         The model in evaluation mode, float32, on the accelerator where there is one.
 
     Raises:
-        InputError: there is no such checkpoint.
+        InputError: there is no such checkpoint, or files of it are missing or cut short.
     """
     path = folder / "checkpoint" / f"step-{step}"
     if not (path / ".metadata").exists():
         kept = ", ".join(map(str, checkpoint_steps(folder))) or "none"
         raise InputError(f"{path}: no complete checkpoint; steps kept: {kept}")
+    if reason := defect(path):
+        raise InputError(f"{path}: this checkpoint is damaged: {reason}; training the run again writes it anew")
     config = backbone_config(run)
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     with torch.device("meta"):

@@ -7,12 +7,15 @@ import os
 import platform
 import subprocess
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
+from parallel.checkpoints import set_aside_damaged
+from parallel.liveness import Death, watched
 from parallel.titan import device_name, latest_step, process_group_environment
 from prx_scale.config import RunConfig
 from prx_scale.locks import only_one
@@ -22,6 +25,9 @@ from prx_scale.runs import Parameters, RunInfo, RunRecord, State, now
 from prx_scale.training.recording import Recorder, Watcher
 from prx_scale.training.titan_config import trainer_config
 from prx_scale.training.trainer import DiffusionTrainer, NonFiniteLoss
+
+PEER_DIED = 1
+"""Exit code of a process whose peer has died."""
 
 
 def train(run: RunConfig, folder: Path, watcher: Watcher | None = None) -> State:
@@ -48,29 +54,51 @@ def train(run: RunConfig, folder: Path, watcher: Watcher | None = None) -> State
         folder.mkdir(parents=True, exist_ok=True)
         _log_to_file(folder / f"rank{rank}.log")
         if rank != 0:
-            return _train(config, Recorder(run, None, None))
+            return _train(config, Recorder(run, None, None), folder)
         with only_one(folder):
+            # The others wait for this process before they look for a checkpoint.
+            for damaged in set_aside_damaged(folder / "checkpoint"):
+                logging.error(_DAMAGED.format(damaged.folder, damaged.reason, damaged.kept_as.name))
             record.write(_started(run, folder, world_size, before))
-            return _train(config, Recorder(run, record, watcher))
+            return _train(config, Recorder(run, record, watcher), folder)
 
 
-def _train(config: DiffusionTrainer.Config, recorder: Recorder) -> State:
+_DAMAGED = "the checkpoint {} is damaged: {}. It is kept as {}, and the one before it is used."
+
+
+def _train(config: DiffusionTrainer.Config, recorder: Recorder, folder: Path) -> State:
     trainer = DiffusionTrainer(config, recorder)
     try:
-        recorder.resume_from(latest_step(trainer.checkpointer))
-        trainer.stop_on_signals()
-        trainer.train()
-        state = State.INTERRUPTED if trainer.stopped else State.DONE
-        reason = "asked to stop by a signal; the same command goes on from here" if trainer.stopped else None
-        recorder.state(state, trainer.step, reason=reason)
-    except NonFiniteLoss as error:
-        state = State.FAILED
-        recorder.state(state, trainer.step, reason=str(error), last_good_step=error.last_good_step)
+        with watched(partial(_end_with_peer, trainer, folder)):
+            return _train_to_an_end(trainer, recorder)
     finally:
         trainer.close()
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _train_to_an_end(trainer: DiffusionTrainer, recorder: Recorder) -> State:
+    try:
+        recorder.resume_from(latest_step(trainer.checkpointer))
+        trainer.stop_on_signals()
+        trainer.train()
+    except NonFiniteLoss as error:
+        recorder.state(State.FAILED, trainer.step, reason=str(error), last_good_step=error.last_good_step)
+        return State.FAILED
+    state = State.INTERRUPTED if trainer.stopped else State.DONE
+    reason = "asked to stop by a signal; the same command goes on from here" if trainer.stopped else None
+    recorder.state(state, trainer.step, reason=reason)
     return state
+
+
+def _end_with_peer(trainer: DiffusionTrainer, folder: Path, death: Death, write: bool) -> None:
+    """End this process, whatever the collective under way is waiting for; one of those left writes down why."""
+    reason = f"{death}; the same command goes on from the last checkpoint"
+    logging.error(f"at step {trainer.step}: {reason}")
+    if write:
+        RunRecord(folder).update(state=State.INTERRUPTED, step=trainer.step, reason=reason)
+    logging.shutdown()
+    os._exit(PEER_DIED)
 
 
 def _started(run: RunConfig, folder: Path, world_size: int, before: RunInfo | None) -> RunInfo:

@@ -87,6 +87,8 @@ def test_run_is_chosen_by_unambiguous_beginning(tmp_path: Path) -> None:
         ("[data]\nlong_captions = 2\n", r"long_captions: 2\.0 is too large; at most 1"),
         ("[validation]\nevery = [1, 2]\n", r"\[validation\] every: a list cannot be swept here; only in \[model\]"),
         ("[data]\nseed = []\n", r"\[data\] seed: an empty list leaves no run"),
+        ("[data]\nencoders = true\n", r"encoders: true \(true or false\) is not a choice"),
+        ('[data]\ndataset = "random"\nimage_size = 48\n', r"patch: 4 of latents of 8 pixels does not divide .* 48"),
         ("[data]\nimage_size = 18\n", r"patch: 4 does not divide \[data\] image_size 18"),
         ("[parallel]\nmicro_batch = 5\n", r"micro_batch: 5 does not divide \[training\] batch 64"),
         ("[checkpoint]\nkeep = 1\n", r"keep: 1 could leave none"),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
+from scipy.special import logit
 
 from prx_scale.config import Objective
 from prx_scale.diffusion.draws import Purpose, draw
 from prx_scale.diffusion.paths import interpolate, velocity
 from prx_scale.diffusion.samplers import euler, guided
-from prx_scale.diffusion.timesteps import density, timesteps
+from prx_scale.diffusion.timesteps import density, shifted, timesteps
 
 
 @given(t=st.floats(0, 1), seed=st.integers(0, 1000))
@@ -96,3 +99,26 @@ def test_guidance_extrapolates_between_the_two_velocities() -> None:
     z, t = torch.zeros(1), torch.zeros(1)
     for guidance, expected in ((0.0, 1.0), (1.0, 3.0), (4.0, 9.0)):
         assert guided(lambda z, t: z + 3, lambda z, t: z + 1, guidance)(z, t).item() == expected
+
+
+@pytest.mark.parametrize(("t", "expected"), [(0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.9, 0.9642857142857143)])
+def test_shift_of_three_as_published(t: float, expected: float) -> None:
+    assert shifted(np.array(t), 3.0) == pytest.approx(expected)
+
+
+@given(st.floats(0.001, 0.999), st.floats(0.05, 20), st.floats(0.05, 20))
+def test_shifts_add_their_logarithms(t: float, first: float, second: float) -> None:
+    both = shifted(shifted(np.array(t), first), second)
+    assert both == pytest.approx(shifted(np.array(t), first * second), rel=1e-9)
+    assert logit(shifted(np.array(t), first)) == pytest.approx(logit(t) + math.log(first), abs=1e-6)
+
+
+def test_euler_takes_the_shifted_grid() -> None:
+    seen: list[float] = []
+
+    def velocity(z: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        seen.append(t[0].item())
+        return torch.zeros_like(z)
+
+    euler(velocity, torch.zeros(1, 1), 4, shift=3.0)
+    assert seen == pytest.approx([1, 0.9, 0.75, 0.5])

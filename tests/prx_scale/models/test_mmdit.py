@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
-from prx_scale.models.embeddings import sincos_positions, time_frequencies
+from prx_scale.models import sizes
+from prx_scale.models.embeddings import PositionGrid, centre_crop, sincos_positions, time_frequencies
 from prx_scale.models.initial import initial_value
-from prx_scale.models.mmdit import MMDiT
+from prx_scale.models.mmdit import MMDiT, mmdit_config
 from tests.prx_scale.models.small_models import build, small_shape
 
 
@@ -152,3 +157,83 @@ def test_same_function_as_diffusers(depth: int, qk_norm: bool) -> None:
     ours = model(z, **rest)
     assert expected.abs().max() > 0.01
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
+
+
+def three_sets(depth: int = 2) -> MMDiT:
+    shape = dataclasses.replace(small_shape(depth, 4), weight_sets=3)
+    config = mmdit_config(shape, channels=3, patch=4, grid=PositionGrid(side=4, image=4, base=4), text_split=(3, 4))
+    model = config.build()
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05, generator=generator)
+    model.positions = config.grid.table(shape.hidden)
+    return model.eval()
+
+
+@torch.no_grad()
+def test_three_sets_with_equal_text_weights_are_two() -> None:
+    """Text tokens do not care which of two equal weight sets they go through."""
+    three, two = three_sets(), randomised(2)
+    state = {name: value for name, value in three.state_dict().items() if ".text2." not in name}
+    two.load_state_dict(state)
+    for block in three.layers.values():
+        block.text2.load_state_dict(block.text.state_dict())
+    z, rest = inputs()
+    torch.testing.assert_close(three(z, **rest), two(z, **rest), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_the_third_set_serves_its_own_tokens() -> None:
+    model = three_sets()
+    z, rest = inputs()
+    before = model(z, **rest)
+    for parameter in model.layers["0"].text2.parameters():
+        parameter.add_(0.1)
+    assert (model(z, **rest) - before).abs().max() > 1e-4
+    empty = {**rest, "context": rest["context"].clone()}
+    with pytest.raises(RuntimeError):
+        model(z, **{**empty, "context": empty["context"][:, :6]})
+
+
+def test_grid_of_positions_as_published() -> None:
+    """Esser et al. 2024: base 256 pixels; 512 with sides up to 48 patches, 1024 with sides up to 192."""
+    for side, image, first, last, step in ((16, 16, 0, 15, 1), (48, 32, -4, 19.5, 0.5), (192, 64, -16, 31.75, 0.25)):
+        places = PositionGrid(side=side, image=image, base=16).coordinates()
+        assert (places[0].item(), places[-1].item(), (places[1] - places[0]).item()) == (first, last, step)
+    square = PositionGrid(side=192, image=64, base=16)
+    crop = centre_crop(square.coordinates()[:, None, None].expand(-1, 192, 1), 64, 64)
+    assert (crop.min().item(), crop.max().item()) == (0, 15.75)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("positions", ["sin-cos", "learned"])
+def test_any_aspect_ratio_is_a_crop_of_the_table(positions: str) -> None:
+    shape = dataclasses.replace(small_shape(1, 4), learned_positions=64 if positions == "learned" else 0)
+    model = mmdit_config(shape, channels=3, patch=4, grid=PositionGrid(side=8, image=4, base=4)).build()
+    model.init_weights()
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if name != "position_table.weight":
+            torch.nn.init.normal_(parameter, std=0.05, generator=generator)
+    _, rest = inputs()
+    assert model(torch.randn(2, 3, 8, 28), **rest).shape == (2, 3, 8, 28)
+    table = PositionGrid(side=8, image=4, base=4).table(64)
+    assert torch.equal(model.positions_of(2, 7), table[3:5, 0:7].flatten(0, 1))
+    with pytest.raises(ValueError, match=r"9 x 2 patches does not fit the table of 8 x 8"):
+        model(torch.randn(2, 3, 36, 8), **rest)
+
+
+def test_counts_with_three_sets_and_learned_positions() -> None:
+    shape = dataclasses.replace(small_shape(3, 4), weight_sets=3, learned_positions=16)
+    config = mmdit_config(shape, channels=3, patch=4, grid=PositionGrid(side=4, image=4, base=4), text_split=(3, 4))
+    model = config.build()
+    counts = sizes.parameters(shape)
+    assert sum(p.numel() for p in model.parameters()) == counts.backbone + counts.embedding
+    h = shape.hidden
+    blocks = sum(p.numel() for p in model.layers.parameters()) - 3 * 6 * 64
+    assert blocks == 2 * (54 * h**2 + 45 * h) + 28 * h**2 + 25 * h
+    model.init_weights()
+    z, rest = inputs(1)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(z, **rest)
+    assert counter.get_total_flops() == sizes.forward_flops(shape)

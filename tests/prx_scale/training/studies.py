@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 SMALL = """
@@ -28,6 +30,7 @@ every = 6
 every = 1
 """
 
+ROOT = Path(__file__).parents[3]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
 
 
@@ -63,3 +66,43 @@ def run_folder(study: Path) -> Path:
 def info(study: Path) -> dict[str, object]:
     """The single run's run.json."""
     return json.loads((run_folder(study) / "run.json").read_text())
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that nobody listens at."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def start(command: list[str], processes: int) -> list[subprocess.Popen[str]]:
+    """Start the ranks of one training side by side, without a launcher that would watch over them."""
+    shared = {**ENVIRONMENT, "PYTHONPATH": str(ROOT), "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
+    shared["MASTER_PORT"] = str(free_ports(1)[0])
+    return [
+        subprocess.Popen(
+            command,
+            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+
+
+def ended(ranks: list[subprocess.Popen[str]], timeout: float = 400) -> list[tuple[int, str]]:
+    """Exit code and last errors of every rank; those that are not done in time are killed, and fail."""
+    results: list[tuple[int, str]] = []
+    deadline = time.monotonic() + timeout
+    for rank in ranks:
+        try:
+            _, errors = rank.communicate(timeout=max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            rank.kill()
+            _, errors = rank.communicate()
+            errors += f"\nwas still at work after {timeout} s"
+        results.append((rank.returncode, errors[-4000:]))
+    return results

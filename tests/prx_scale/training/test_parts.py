@@ -10,9 +10,12 @@ import torch
 from torch import nn
 
 from prx_scale.config import RunConfig
+from prx_scale.data.opening import open_dataset
+from prx_scale.data.shapes.captions import MAX_TOKENS
 from prx_scale.data.shapes.dataset import ShapesDataset
+from prx_scale.diffusion.draws import Purpose, draw
 from prx_scale.study import load
-from prx_scale.training.batches import SampleLoader, training_batch, validation_batch
+from prx_scale.training.batches import SampleLoader, training_batch, validation_batch, without_dropped
 from prx_scale.training.ema import AveragedWeights, decay_at
 from prx_scale.training.validation import Validator
 
@@ -131,3 +134,60 @@ def test_validation_items_are_dealt_out_without_loss_or_double_counting(run: Run
         items = [item for part in parts for batch, _ in part._own_batches() for item in batch.tolist() if item < 20]
         assert sorted(items) == list(range(20))
     assert whole.loss > 0
+
+
+def test_each_encoder_is_dropped_by_itself(tmp_path: Path) -> None:
+    """As SD3's are: two CLIPs side by side in the same tokens, T5 after them; 0.464^3 lose all three."""
+    study = STUDY.replace("patch = 4", "patch = 2") + "[data]\ndataset = 'random'\nimage_size = 16\n"
+    (tmp_path / "study.toml").write_text(study + "[objective]\ncaption_dropout = 0.0\nencoder_dropout = 0.464\n")
+    run = load(tmp_path).runs[0]
+    draws = draw(0, Purpose.TRAINING, np.arange(4000), (1,), more=3)
+    context, pooled = without_dropped(
+        run, draws, np.ones((4000, 154, 4096), dtype=np.int8), np.ones((4000, 2048), dtype=np.int8)
+    )
+    clip_l, clip_g, t5 = context[:, 5, 5] == 0, context[:, 5, 900] == 0, context[:, 100, 5] == 0
+    assert np.array_equal(clip_l, pooled[:, 0] == 0) and np.array_equal(clip_g, pooled[:, 768] == 0)
+    for dropped in (clip_l, clip_g, t5):
+        assert dropped.mean() == pytest.approx(0.464, abs=0.03)
+    assert (clip_l & clip_g & t5).mean() == pytest.approx(0.0999, abs=0.02)
+    assert (context[clip_l & ~clip_g, 0, 768:2048] == 1).all() and (context[~t5, 77:] == 1).all()
+
+
+def test_two_encoders_of_the_shapes_can_be_dropped_apart(tmp_path: Path) -> None:
+    more = "[data]\nencoders = 2\n[objective]\nencoder_dropout = 0.5\ncaption_dropout = 0.0\n"
+    (tmp_path / "study.toml").write_text(STUDY + more)
+    run = load(tmp_path).runs[0]
+    batch = training_batch(run, open_dataset(run, "train"), np.arange(400))
+    words, context = (part.flatten(1).abs().amax(1) == 0 for part in batch.context.split(MAX_TOKENS, dim=1))
+    assert torch.equal(words, batch.pooled.abs().amax(1) == 0)
+    assert (words & ~context).any() and (~words & context).any() and (words & context).any()
+
+
+def test_more_draws_leave_the_others_alone() -> None:
+    few, many = (draw(3, Purpose.TRAINING, np.arange(5), (2, 3), more=more) for more in (0, 4))
+    assert np.array_equal(few.noise, many.noise) and np.array_equal(few.normal, many.normal)
+    assert many.more.shape == (5, 4) and ((many.more >= 0) & (many.more < 1)).all()
+
+
+def test_resolution_shifts_the_timesteps(tmp_path: Path) -> None:
+    plain, moved = (tmp_path / name for name in ("plain", "moved"))
+    for folder, more in ((plain, ""), (moved, "[objective]\nshift = 1.5\nshift_base = 8\n")):
+        folder.mkdir()
+        (folder / "study.toml").write_text(STUDY + more)
+    a, b = (load(folder).runs[0] for folder in (plain, moved))
+    assert (a.shift, b.shift) == (1.0, 3.0)
+    t, shifted_t = (training_batch(run, open_dataset(run, "train"), np.arange(50)).t.double() for run in (a, b))
+    torch.testing.assert_close(torch.logit(shifted_t), torch.logit(t) + np.log(3.0), atol=1e-4, rtol=1e-4)
+
+
+def test_random_samples_belong_to_their_index(tmp_path: Path) -> None:
+    study = STUDY.replace("patch = 4", "patch = 2") + "[data]\ndataset = 'random'\nimage_size = 32\n"
+    (tmp_path / "study.toml").write_text(study)
+    run = load(tmp_path).runs[0]
+    training, heldout = (open_dataset(run, split) for split in ("train", "heldout"))
+    batch, alone = training.batch(np.array([4, 7])), training.batch(np.array([7]))
+    assert (
+        batch.image.shape == (2, 16, 4, 4) and batch.context.shape == (2, 154, 4096) and batch.pooled.shape == (2, 2048)
+    )
+    assert np.array_equal(batch.image[1], alone.image[0]) and np.array_equal(batch.pooled[1], alone.pooled[0])
+    assert not np.array_equal(heldout.batch(np.array([7])).image, alone.image)

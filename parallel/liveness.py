@@ -1,0 +1,196 @@
+"""Who of a run's processes has died, told to all others at once.
+
+A collective whose peer is gone fails without saying which, or waits for its timeout. Beside the process group, every
+process therefore holds a connection to the one of rank 0. The kernel closes it when a process ends, however it ends,
+and keep-alive probes do when a whole machine is gone. Rank 0 tells the others; when rank 0 itself dies, all of them see
+that. A process that leaves on purpose says so first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import selectors
+import socket
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch.distributed as dist
+
+PROBE_AFTER_SECONDS, PROBE_EVERY_SECONDS, PROBES = 10, 5, 4
+"""A machine that answers nothing for half a minute is gone."""
+VERDICT_SECONDS = 5.0
+"""How long a process whose collective failed waits to hear who died."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Death:
+    """A process that ended without saying so, or with an error."""
+
+    rank: int
+    host: str
+    pid: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} (process {self.pid} on {self.host}) {self.reason}"
+
+
+class Connection:
+    """One end of a connection that carries a JSON object a line."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (("KEEPIDLE", PROBE_AFTER_SECONDS), ("KEEPINTVL", PROBE_EVERY_SECONDS), ("KEEPCNT", PROBES)):
+            if hasattr(socket, f"TCP_{name}"):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_{name}"), value)
+        self.sock = sock
+        self.peer: dict[str, Any] = {}
+        self._rest = b""
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send, unless the other end is gone already."""
+        with suppress(OSError):
+            self.sock.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self) -> list[dict[str, Any]] | None:
+        """The messages that have arrived in full; None when the other end is gone."""
+        try:
+            data = self.sock.recv(65536)
+        except OSError:
+            data = b""
+        if not data:
+            return None
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+
+class Liveness:
+    """Watches over the processes of the default process group, in a thread of its own."""
+
+    def __init__(self, on_death: Callable[[Death], None]) -> None:
+        """Args: on_death is called once, from the watching thread, with the first death."""
+        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        self._on_death = on_death
+        self._verdict = threading.Event()
+        self._leaving = threading.Event()
+        self._me = {"rank": self.rank, "host": socket.gethostname(), "pid": os.getpid()}
+        self._selector = selectors.DefaultSelector()
+        self._connections: dict[int, Connection] = {}
+        self._token = ""
+        if self.world > 1:
+            self._open()
+            threading.Thread(target=self._watch, name="liveness", daemon=True).start()
+
+    def _open(self) -> None:
+        host = os.environ["MASTER_ADDR"]
+        listener = _listen(host) if self.rank == 0 else None
+        told: list[Any] = [(listener.getsockname()[1], secrets.token_hex(16), self._me) if listener else None]
+        dist.broadcast_object_list(told, src=0)
+        port, self._token, first = told[0]
+        if listener:
+            self._selector.register(listener, selectors.EVENT_READ, None)
+            return
+        connection = Connection(socket.create_connection((host, port), timeout=60))
+        connection.sock.settimeout(None)
+        connection.send({"hello": self._token, **self._me})
+        self._add(connection, first)
+
+    def _add(self, connection: Connection, peer: dict[str, Any]) -> None:
+        connection.peer = peer
+        self._connections[peer["rank"]] = connection
+        self._selector.register(connection.sock, selectors.EVENT_READ, connection)
+
+    def _watch(self) -> None:
+        while not self._verdict.is_set():
+            for key, _ in self._selector.select():
+                if key.data is None:
+                    self._greet(key.fileobj.accept()[0])  # type: ignore[union-attr]
+                else:
+                    self._hear(key.data)
+
+    def _greet(self, sock: socket.socket) -> None:
+        connection = Connection(sock)
+        sock.settimeout(10)
+        hello = next(iter(connection.receive() or []), {})
+        sock.settimeout(None)
+        if hello.get("hello") != self._token:
+            sock.close()
+            return
+        self._add(connection, {name: hello[name] for name in self._me})
+
+    def _hear(self, connection: Connection) -> None:
+        messages = connection.receive()
+        if messages is None:
+            self._drop(connection)
+            if not self._leaving.is_set():
+                self._decide(Death(**connection.peer, reason="died: its process is gone"))
+        for message in messages or []:
+            if "death" in message:
+                self._decide(Death(**message["death"]))
+            elif "failed" in message:
+                self._decide(Death(**connection.peer, reason=f"failed: {message['failed']}"))
+            elif "bye" in message:
+                self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        if self._connections.pop(connection.peer["rank"], None):
+            self._selector.unregister(connection.sock)
+
+    def _decide(self, death: Death) -> None:
+        if self._verdict.is_set():
+            return
+        self._verdict.set()
+        self._tell({"death": asdict(death)})
+        self._on_death(death)
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        for connection in list(self._connections.values()):
+            connection.send(message)
+
+    def writes(self, death: Death) -> bool:
+        """Whether this process is the one that writes a death down: the lowest rank that is left."""
+        return self.rank == (1 if death.rank == 0 else 0)
+
+    def leave(self) -> None:
+        """Say good-bye: what ends from now on has done its work."""
+        self._leaving.set()
+        self._tell({"bye": True})
+
+    def fail(self, error: BaseException) -> None:
+        """After an error: wait to hear whether it is another's death; if not, tell the others that it is this one's."""
+        if self.world > 1 and not self._verdict.wait(VERDICT_SECONDS):
+            self._leaving.set()
+            self._tell({"failed": f"{type(error).__name__}: {error}".splitlines()[0][:500]})
+
+
+def _listen(host: str) -> socket.socket:
+    try:
+        return socket.create_server((host, 0), backlog=4096)
+    except OSError:  # the name leads here, but is no address of this machine
+        return socket.create_server(("", 0), backlog=4096)
+
+
+@contextmanager
+def watched(on_death: Callable[[Death, bool], None]) -> Generator[None]:
+    """While it lasts, the death of any process of the default group is told to this one.
+
+    Args:
+        on_death: is given the death, and whether this process is the one to write it down; should end the process, as
+            its main thread may be waiting for the dead one.
+    """
+
+    def decide(death: Death) -> None:
+        on_death(death, liveness.writes(death))
+
+    liveness = Liveness(decide)
+    try:
+        yield
+    except BaseException as error:
+        liveness.fail(error)
+        raise
+    liveness.leave()
