@@ -193,14 +193,15 @@ def _marks(stat: Any) -> dict[str, list[Mapping[Any, int]]]:
     return {state.name: [_only(snapshot) for snapshot in snapshots] for state, snapshots in stat.snapshots.items()}
 
 
-def trace_update(model: nn.Module, run: Callable[[], None]) -> tuple[int, Operations]:
+def trace_update(model: nn.Module, kept: tuple[Tensor, ...], run: Callable[[], None]) -> tuple[int, Operations]:
     """The most bytes above what was there before, and the operators, of what is no pass through the model.
 
     Args:
-        model: whose parameters and gradients are there before.
+        model: whose parameters are there before.
+        kept: what else is: gradients, the optimiser's state, averaged weights.
         run: clipping and an optimiser's step, for one.
     """
-    tracker, counter = _tracker(model, ()), OperationCounter()
+    tracker, counter = _tracker(model, kept), OperationCounter()
     with tracker, counter:
         before = _total(_only(tracker.get_tracker_snapshot()))
         counter.start("update")

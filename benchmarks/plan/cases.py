@@ -17,7 +17,15 @@ class Case:
 
 
 def _case(
-    name: str, processes: int, *, depth: int, width: int, batch: int, precision: str, pixels: int = 256, **layout: object
+    name: str,
+    processes: int,
+    *,
+    depth: int,
+    width: int,
+    batch: int,
+    precision: str,
+    pixels: int = 256,
+    **layout: object,
 ) -> Case:
     return Case(
         name=name,
@@ -26,10 +34,10 @@ def _case(
             study="plan",
             model=Model(depth=depth, width=width),
             data=Data(dataset="random", image_size=pixels),
-            training=Training(steps=1000, batch=batch, warmup=0, precision=precision),  # type: ignore[arg-type]
+            training=Training(steps=1000, batch=batch, warmup=0, precision=precision),
             validation=Validation(every=1000),
             checkpoint=Checkpoint(every=1000),
-            parallel=Parallel(**layout),  # type: ignore[arg-type]
+            parallel=Parallel(**layout),
         ),
     )
 

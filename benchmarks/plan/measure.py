@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from itertools import accumulate
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.plan.cases import CASES
@@ -27,16 +29,40 @@ STEPS = 2
 """The first makes the optimiser's state; the second is like all others."""
 
 
-def peak_bytes(record: profile) -> int:
-    """The most bytes that the CPU allocator had handed out.
+def peak_bytes(record: profile) -> tuple[int, int]:
+    """The most bytes that the CPU allocator had handed out, without and with what gloo takes for itself.
+
+    Gloo copies what it sends; NCCL does not.
 
     Args:
         record: of everything since before the first tensor.
     """
     assert record.profiler is not None and record.profiler.kineto_results is not None
-    events = [each for each in record.profiler.kineto_results.events() if each.name() == "[memory]"]
-    ordered = sorted(events, key=lambda each: each.start_ns())
-    return max(accumulate(each.nbytes() for each in ordered))
+    events = sorted(_allocations(record.profiler.kineto_results.experimental_event_tree()))
+    owned: set[int] = set()
+    ours = everything = 0
+    peaks = (0, 0)
+    for _, pointer, size, collective in events:
+        if collective and size > 0:
+            owned.add(pointer)
+        everything += size
+        if pointer not in owned:
+            ours += size
+        elif size < 0:
+            owned.discard(pointer)
+        peaks = (max(peaks[0], ours), max(peaks[1], everything))
+    return peaks
+
+
+def _allocations(roots: list[Any]) -> Iterator[tuple[int, int, int, bool]]:
+    """(time, pointer, bytes, whether a collective took them for itself) of every allocation and release."""
+    waiting = [(each, False) for each in roots]
+    while waiting:
+        event, collective = waiting.pop()
+        collective = collective or event.name.startswith("c10d::")
+        waiting += [(child, collective) for child in event.children]
+        if event.tag == _EventType.Allocation:
+            yield event.start_time_ns, event.extra_fields.ptr, event.extra_fields.alloc_size, collective
 
 
 def measured(run: RunConfig, world: int, folder: Path) -> dict[str, object]:
@@ -53,7 +79,7 @@ def measured(run: RunConfig, world: int, folder: Path) -> dict[str, object]:
         for step in range(1, STEPS + 1):
             trainer.step = step
             trainer.train_step(batches)
-    allocated = peak_bytes(record)
+    allocated, with_gloo = peak_bytes(record)
     trainer.optimizers.zero_grad()
     inputs, x0 = next(batches)
     raw = (x0, *inputs.values())
@@ -64,7 +90,7 @@ def measured(run: RunConfig, world: int, folder: Path) -> dict[str, object]:
         )
 
     passes, _ = trace_passes(trainer.model_parts[0], raw, forward_backward)
-    return {"allocated": allocated, "tracked": vars(passes.peak)}
+    return {"allocated": allocated, "with_gloo": with_gloo, "tracked": vars(passes.peak)}
 
 
 def main() -> None:

@@ -124,9 +124,15 @@ class _Step:
                 self.ema.update(1)
 
         run()  # the first time makes states, and DTensor decides on layouts
-        traced = trace_update(self.model, run)
+        traced = trace_update(self.model, self._kept(), run)
         self.optimizers.zero_grad()
         return traced
+
+    def _kept(self) -> tuple[Tensor, ...]:
+        gradients = [each.grad for each in self.model.parameters() if each.grad is not None]
+        states = [value for each in self.optimizers for state in each.state.values() for value in state.values()]
+        averages = self.ema.average.values() if self.ema is not None else ()
+        return tuple(each for each in (*gradients, *states, *averages) if isinstance(each, Tensor))
 
     def validation(self, gpus: int) -> Passes:
         """Memory of a forward pass without gradients, of as many images as the validator takes at once."""
