@@ -81,7 +81,7 @@ def own_aliases(model: nn.Module) -> Generator[None]:
             return None
         return tree_map_only(Tensor, lambda x: x.view_as(x) if x.requires_grad else x, inputs)
 
-    handle = register_module_forward_pre_hook(alias)
+    handle = register_module_forward_pre_hook(alias)  # pyright: ignore[reportArgumentType]  # may replace inputs
     try:
         yield
     finally:
@@ -336,13 +336,15 @@ def _fused(members: list[tuple[Operation, _Touched]], uses: dict[int, int], end:
         end: of the group, the number of the operator that follows.
     """
     read: dict[int, int] = {}
-    written: dict[int, int] = {}
-    for _, touched in members:
+    written: dict[int, tuple[int, int]] = {}
+    for index, (_, touched) in enumerate(members, start=end - len(members)):
         for number, size in touched.read.items():
             if number not in written:
                 read[number] = max(read.get(number, 0), size)
-        written |= touched.written
-    return sum(read.values()) + sum(size for number, size in written.items() if uses.get(number, end) >= end)
+        written |= {number: (index, size) for number, size in touched.written.items()}
+    # What is read again in the group alone never leaves it; what nothing reads any more is a result.
+    inner = {number for number, (index, _) in written.items() if index < uses.get(number, -1) < end}
+    return sum(read.values()) + sum(size for number, (_, size) in written.items() if number not in inner)
 
 
 UNTOUCHED = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "resize_", "detach"})

@@ -3,7 +3,7 @@
 Importing it needs no torch; `plan` does.
 """
 
-from prx_scale.planning.candidates import Choices
+from prx_scale.planning.candidates import Choices, choices_of
 from prx_scale.planning.hardware import GPUS, Machine, machine
 from prx_scale.planning.planner import Estimate, Plan, plan
 from prx_scale.planning.report import to_json
@@ -17,6 +17,7 @@ __all__ = [
     "Machine",
     "Plan",
     "PlannedRun",
+    "choices_of",
     "machine",
     "plan",
     "planned",

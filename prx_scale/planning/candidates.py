@@ -56,7 +56,7 @@ def meshes(run: PlannedRun, gpus: int, per_node: int, choices: Choices) -> list[
         mesh
         for tp in _tensor_degrees(run, gpus, per_node, choices)
         for cp in _context_degrees(run, gpus // tp, choices)
-        for checkpointing in ([choices.checkpointing] if choices.checkpointing else CHECKPOINTING)
+        for checkpointing in ((choices.checkpointing,) if choices.checkpointing else CHECKPOINTING)
         for mesh in _mesh(run, gpus, per_node, choices, tp=tp, cp=cp, checkpointing=checkpointing)
     ]
     if not found:
@@ -139,18 +139,6 @@ def _why_none(run: PlannedRun, gpus: int, choices: Choices) -> str:
             f"sizes that do: {listed}"
         )
     return "--ac: selective checkpointing inside compiled blocks fails under tensor parallelism; use full or none"
-
-
-def settled(run: PlannedRun, choices: Choices, micro_batch: int, replicas: int) -> PlannedRun:
-    """A candidate's run.
-
-    Args:
-        run: of its mesh.
-        choices: unused parts stay open.
-        micro_batch: images at once.
-        replicas: copies of the weights.
-    """
-    return replace(run, parallel=replace(run.parallel, micro_batch=micro_batch, dp_replicate=replicas))
 
 
 def choices_of(run: PlannedRun) -> Choices:
