@@ -53,7 +53,6 @@ def print_sizes(run: PlannedRun, gpus: int) -> None:
         Text(f"            {parts}", style="dim"),
         Text(f"FLOPs       {number(flops)} forward an image, {run_flops}  (exact)"),
         sep="\n",
-        soft_wrap=True,
     )
 
 
@@ -85,7 +84,7 @@ def print_plan(plan: Plan, *, price: float, top: int) -> None:
         console.print(table)
     console.print()
     for line in _closing(plan, price):
-        console.print(line, soft_wrap=True)
+        console.print(line)
 
 
 def _table(*headings: str, left: int = 1) -> Table:
@@ -116,7 +115,7 @@ def _layouts(plan: Plan, top: int) -> tuple[str, Table]:
 
 def _memory(plan: Plan) -> tuple[str, Table]:
     best = plan.best
-    table = _table("kind", "GiB", "")
+    table = _table("kind", "GiB at the peak", "")
     exact = ("parameters", "gradients", "optimizer", "ema")
     for name, value in asdict(best.memory).items():
         if name != "moment":

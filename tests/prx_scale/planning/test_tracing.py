@@ -6,10 +6,8 @@ from collections import Counter
 from dataclasses import asdict, replace
 
 import pytest
-import torch
 
 from parallel.costs import Operation
-from parallel.estimators import fake_tensors, fake_world
 from prx_scale.config import Parallel, Training
 from prx_scale.models.sizes import forward_flops, parameters
 from prx_scale.planning import PlannedRun, machine, sd3_run
@@ -92,7 +90,9 @@ def test_two_micro_batches_tell_of_those_between(plain: tuple[Trace, ...]) -> No
     predicted = between(low, high, 4)
     assert predicted.operations == middle.operations
     one, other = (peak_memory(each, DEPTH, averages=True, accumulation=1)[0] for each in (predicted, middle))
-    assert one.total == pytest.approx(other.total, rel=1e-3)
+    # The peak is the highest of several affine functions, so between two points it lies below their line.
+    assert other.total <= one.total * (1 + 1e-6)
+    assert one.total == pytest.approx(other.total, rel=0.01)
 
 
 def test_one_copy_tells_of_more_copies(plain: tuple[Trace, ...]) -> None:
@@ -143,8 +143,3 @@ def test_the_8b_model_on_128_gpus(checkpointing: str, published: float) -> None:
     run = sd3_run(depth=38, pixels=(1024, 1024), training=training, parallel=parallel, averages=False)
     memory, _ = peak_memory(traced(run, 128, images=4), 38, averages=False, accumulation=1)
     assert memory.total / 2**30 == pytest.approx(published, rel=0.25)
-
-
-def test_fake_tensors_take_no_memory() -> None:
-    with fake_world(2), fake_tensors():
-        assert torch.empty(10**6, 10**6).numel() == 10**12
