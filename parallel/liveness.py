@@ -84,7 +84,8 @@ class Liveness:
         self._token = ""
         if self.world > 1:
             self._open()
-            threading.Thread(target=self._watch, name="liveness", daemon=True).start()
+            self._thread = threading.Thread(target=self._watch, name="liveness", daemon=True)
+            self._thread.start()
 
     def _open(self) -> None:
         host = os.environ["MASTER_ADDR"]
@@ -163,9 +164,13 @@ class Liveness:
 
     def fail(self, error: BaseException) -> None:
         """After an error: wait to hear whether it is another's death; if not, tell the others that it is this one's."""
-        if self.world > 1 and not self._verdict.wait(VERDICT_SECONDS):
-            self._leaving.set()
-            self._tell({"failed": f"{type(error).__name__}: {error}".splitlines()[0][:500]})
+        if self.world == 1:
+            return
+        if self._verdict.wait(VERDICT_SECONDS):
+            self._thread.join(VERDICT_SECONDS)  # it writes the death down and ends the process
+            return
+        self._leaving.set()
+        self._tell({"failed": f"{type(error).__name__}: {error}".splitlines()[0][:500]})
 
 
 def _listen(host: str) -> socket.socket:

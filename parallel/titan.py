@@ -17,7 +17,8 @@ import datetime
 import os
 import socket
 import warnings
-from collections.abc import Generator
+from bisect import bisect_right
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,7 +60,7 @@ from torchtitan.components.metrics import MetricsProcessor  # noqa: E402
 from torchtitan.components.optimizer import (  # noqa: E402
     LRSchedulersContainer,
     OptimizersContainer,
-    default_adamw,
+    ParamGroupConfig,
 )
 from torchtitan.components.tokenizer import BaseTokenizer  # noqa: E402
 from torchtitan.config import TORCH_DTYPE_MAP  # noqa: E402
@@ -96,16 +97,18 @@ __all__ = [
     "CompileConfig",
     "DebugConfig",
     "FullAC",
-    "LRSchedulersContainer",
+    "LRSchedules",
     "Linear",
     "MSELoss",
     "MetricsProcessor",
     "ModelSpec",
     "Module",
     "ModuleDict",
+    "Optimizers",
     "OptimizersContainer",
     "ParallelDims",
     "ParallelismConfig",
+    "ParamGroupConfig",
     "RMSNorm",
     "SelectiveCheckpointing",
     "Trainer",
@@ -113,8 +116,8 @@ __all__ = [
     "add_checkpoint_state",
     "canonical_fqn",
     "clip_grad_norm_",
-    "default_adamw",
     "device_name",
+    "float8_linears",
     "is_non_finite_loss",
     "latest_step",
     "process_group_environment",
@@ -133,6 +136,74 @@ class SelectiveCheckpointing(SelectiveAC):
     def get_save_ops(self) -> set[Any]:
         """Operators whose outputs are kept."""
         return super().get_save_ops() | {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default}
+
+
+def float8_linears(config: BaseModel.Config, *, skip: list[str], compiled: bool, emulate: bool = False) -> None:
+    """Let the linear layers of a configuration compute in float8, scaled by rows, through torchao.
+
+    Args:
+        config: of the model, changed in place.
+        skip: layers whose name contains one of these stay as they are.
+        compiled: whether blocks are compiled.
+        emulate: compute what float8 would give on hardware that lacks it; slow.
+
+    Raises:
+        ImportError: torchao is not installed.
+        ValueError: the device has no float8.
+    """
+    from torchtitan.components.quantization import Float8LinearConverter
+
+    settings = Float8LinearConverter.Config(filter_fqns=skip, model_compile_enabled=compiled, emulate=emulate)
+    Float8LinearConverter(settings).convert(config)
+
+
+class Optimizers(OptimizersContainer):
+    """TorchTitan's optimisers, and torch's Muon, which TorchTitan 0.3.0 does not know by name."""
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(OptimizersContainer.Config):
+        pass
+
+    @staticmethod
+    def _resolve_optimizer_factory(name: str) -> Callable[..., torch.optim.Optimizer]:
+        if name == "Muon":
+            return torch.optim.Muon
+        return OptimizersContainer._resolve_optimizer_factory(name)
+
+
+class LRSchedules(LRSchedulersContainer):
+    """TorchTitan's schedule (warm-up, constant, decay) times a factor that changes after given steps.
+
+    Like TorchTitan's it is a function of the step alone, so a resumed run goes on exactly. Its metrics also tell
+    `lr/base`, the rate of parameters that have no factor of their own.
+    """
+
+    @dataclass(kw_only=True, slots=True)
+    class Config(LRSchedulersContainer.Config):
+        base_lr: float
+        change_steps: tuple[int, ...] = ()
+        """Ascending; optimiser steps after the first `change_steps[i]` have the factor `change_factors[i]`."""
+        change_factors: tuple[float, ...] = ()
+
+        def build(self, *, optimizers: OptimizersContainer, training_steps: int) -> LRSchedules:
+            """The schedules of all optimisers.
+
+            Args:
+                optimizers: whose rates they set.
+                training_steps: of the run.
+            """
+            plain = LRSchedulersContainer.Config.build(self, optimizers=optimizers, training_steps=training_steps)
+            (shape, *_) = plain.schedulers[0].lr_lambdas  # type: ignore[attr-defined]
+            steps, factors = self.change_steps, (1.0, *self.change_factors)
+            return LRSchedules(optimizers, lambda step: shape(step) * factors[bisect_right(steps, step)], self.base_lr)
+
+    def __init__(self, optimizers: OptimizersContainer, lr_lambda: Callable[[int], float], base_lr: float) -> None:
+        super().__init__(optimizers, lr_lambda)
+        self.lr_lambda, self.base_lr = lr_lambda, base_lr
+
+    def get_metrics(self) -> dict[str, float]:
+        """The rate of every group of every optimiser, and the base rate, for the step at hand."""
+        return {**super().get_metrics(), "lr/base": self.base_lr * self.lr_lambda(self.schedulers[0].last_epoch)}
 
 
 def sum_gradients(model: nn.Module, device_type: str) -> None:

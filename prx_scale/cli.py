@@ -14,6 +14,7 @@ from prx_scale.commands import exits
 from prx_scale.commands.allocate import Allocate
 from prx_scale.commands.backtest import Backtest
 from prx_scale.commands.compare import Compare
+from prx_scale.commands.coord_check import CoordCheck
 from prx_scale.commands.correlate import Correlate
 from prx_scale.commands.curve import Curve
 from prx_scale.commands.downstream import Downstream
@@ -37,6 +38,7 @@ VERBS: dict[str, type[Any]] = {
     "sweep": Sweep,
     "status": Status,
     "evaluate": Evaluate,
+    "coord-check": CoordCheck,
     "fit": Fit,
     "backtest": Backtest,
     "compare": Compare,

@@ -48,6 +48,10 @@ class Model:
     position_base: int = bounded(0, low=0)
     """Patches along a side at which neighbours are 1 apart (16 for SD3, trained first at 256 pixels); 0 is the image's
     own."""
+    mup_base_width: int = bounded(0, low=0)
+    """Width at which the hyperparameters were tuned, for muP (see prx_scale.models.mup); 0 is off."""
+    mup_base_depth: int = bounded(0, low=0)
+    """Depth at which they were tuned, for depth-muP; 0 is off."""
 
     @property
     def hidden(self) -> int:
@@ -104,24 +108,43 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """[training]: AdamW with linear warm-up, then a constant rate."""
+    """[training]: the optimiser, and its rate: linear warm-up, then constant but for changes and a decay at the end."""
 
     steps: int = field(metadata={"low": 1})
     batch: int = bounded(64, low=1)
     """Images a step, over all processes."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """muon: Muon for the matrices that blocks apply to tokens, AdamW for all else."""
     lr: float = bounded(1e-3, low=0)
     warmup: int = bounded(50, low=0)
     """Steps of linear warm-up."""
+    lr_change_steps: tuple[int, ...] = ()
+    """Steps after which the rate changes, ascending."""
+    lr_change_factors: tuple[float, ...] = ()
+    """The rate from then on, as a multiple of `lr`, one for each of these steps."""
+    decay_ratio: float = bounded(0.0, low=0, high=1)
+    """Share of the steps, at the end, over which the rate decays; 0 is none."""
+    decay_type: Literal["linear", "sqrt", "cosine"] = "linear"
+    min_lr_factor: float = bounded(0.0, low=0, high=1)
+    """Where the decay ends, as a multiple of the rate before it."""
     beta1: float = bounded(0.9, low=0, high=1)
     beta2: float = bounded(0.95, low=0, high=1)
     eps: float = bounded(1e-8, low=0)
     weight_decay: float = bounded(0.0, low=0)
+    muon_lr: float = bounded(0.0, low=0)
+    """Rate of Muon's matrices; 0 is `lr`."""
+    muon_momentum: float = bounded(0.95, low=0, high=1)
+    """Nesterov."""
+    muon_adjust: Literal["match_rms_adamw", "original"] = "match_rms_adamw"
+    """Muon's update is scaled by 0.2 sqrt(larger side), to the root mean square of AdamW's, or by
+    sqrt(max(1, rows / columns))."""
     max_norm: float = bounded(1.0, low=0)
     """The gradient is scaled down to this norm."""
     ema_decay: float = bounded(0.99, low=0, high=1)
     """Decay a step of the averaged weights; the average is shorter at the start (see prx_scale.training.ema)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the matrix products; weights and optimiser state are always float32."""
+    precision: Literal["float32", "bfloat16", "float8"] = "float32"
+    """Of the matrix products; weights and optimiser state are always float32. float8: those of the blocks, on GPUs that
+    have it, and bfloat16 for the rest."""
     seed: int = bounded(0, low=0)
     """Of initial weights, noise, timesteps and caption dropout."""
 
@@ -183,8 +206,6 @@ class Parallel:
     """What the backward pass computes again: nothing, all but costly products, or all within a block."""
     compile: bool = False
     """torch.compile each block."""
-    float8: bool = False
-    """Matrix products of the blocks in float8, where the GPU has it."""
     micro_batch: int = bounded(0, low=0)
     """Images a process holds at once; smaller means gradient accumulation, 0 means no accumulation."""
 

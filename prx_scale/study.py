@@ -229,6 +229,7 @@ def _check_run(run: RunConfig, where: str) -> None:
         raise InputError(
             f"{where} [training] warmup: {run.training.warmup} is more than the {run.training.steps} steps of the run"
         )
+    _check_schedule(run.training, where)
     if run.checkpoint.keep == 1:
         raise InputError(
             f"{where} [checkpoint] keep: 1 could leave none that is complete; use 0 for all, or 2 and more"
@@ -249,6 +250,11 @@ def _check_model(run: RunConfig, where: str) -> None:
         )
     if model.width % HEAD_DIM:
         raise InputError(f"{where} [model] width: {model.width} is not a multiple of {HEAD_DIM}, the width of a head")
+    if model.mup_base_width % HEAD_DIM:
+        raise InputError(
+            f"{where} [model] mup_base_width: {model.mup_base_width} is not a multiple of {HEAD_DIM}, "
+            "the width of a head; 0 is off"
+        )
     if model.weight_sets == 3 and data.dataset == "shapes" and data.encoders == 1:
         raise InputError(
             f"{where} [model] weight_sets: 3 needs text tokens of two encoders; set [data] encoders = 2, or use 2 sets"
@@ -258,6 +264,26 @@ def _check_model(run: RunConfig, where: str) -> None:
             f"{where} [model] position_grid: {model.position_grid} patches along a side are fewer than the "
             f"{run.grid_side} of an image; 0 takes the image's own"
         )
+
+
+def _check_schedule(training: Training, where: str) -> None:
+    steps, factors = training.lr_change_steps, training.lr_change_factors
+    if len(steps) != len(factors):
+        raise InputError(
+            f"{where} [training] lr_change_factors: {len(factors)} for {len(steps)} lr_change_steps; one for each"
+        )
+    if list(steps) != sorted(set(steps)) or any(not 1 <= step < training.steps for step in steps):
+        raise InputError(
+            f"{where} [training] lr_change_steps: {list(steps)} must ascend and lie in 1 to {training.steps - 1}, "
+            f"within the {training.steps} steps of the run"
+        )
+    if training.warmup + round(training.decay_ratio * training.steps) > training.steps:
+        raise InputError(
+            f"{where} [training] decay_ratio: {training.decay_ratio:g} of {training.steps} steps overlaps the warm-up "
+            f"of {training.warmup}"
+        )
+    if any(factor <= 0 for factor in factors):
+        raise InputError(f"{where} [training] lr_change_factors: {list(factors)} must all be above 0")
 
 
 def _check_runs(runs: tuple[RunConfig, ...], fit: FitTable, file: Path) -> None:

@@ -10,6 +10,7 @@ from reports.page import Page
 from reports.render import write_page
 from reports.sections.evaluation import evaluation_section
 from reports.sections.fit import fit_section
+from reports.sections.learning_rate import learning_rate_sections
 from reports.sections.overview import about_section, summary_section
 from reports.sections.prediction import prediction_section
 from reports.sections.provenance import provenance_section
@@ -18,10 +19,8 @@ from reports.sections.samples import samples_section
 from reports.sections.training import training_section
 from reports.study_data import load_study
 
-SECTIONS = (
-    about_section,
-    summary_section,
-    training_section,
+FIRST = (about_section, summary_section, training_section)
+REST = (
     fit_section,
     prediction_section,
     evaluation_section,
@@ -45,7 +44,11 @@ def build_study_page(study_dir: Path) -> Page:
     return Page(
         title=f"Scaling study: {study.name}",
         subtitle=f"{units.plural(len(study.runs), 'run')}, last updated {units.moment(updated)}.",
-        sections=tuple(section(study) for section in SECTIONS),
+        sections=(
+            *(section(study) for section in FIRST),
+            *learning_rate_sections(study),
+            *(section(study) for section in REST),
+        ),
         footer=f"Written by prx-scale on {units.moment(now())}. This file is complete in itself and opens offline.",
     )
 

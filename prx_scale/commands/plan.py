@@ -48,6 +48,7 @@ class PlanVerb:
     steps: int = 500_000
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     """Of the matrix products; weights and optimiser state are float32."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
     ema: bool = True
     """An average of the weights is kept, as the trainer does; --no-ema leaves it out."""
     compile: bool = False
@@ -137,7 +138,9 @@ class PlanVerb:
             width=self.width,
             pixels=parse_resolution(self.resolution),
             text_tokens=self.text_tokens,
-            training=Training(steps=self.steps, batch=self.batch, precision=self.precision, warmup=0),
+            training=Training(
+                steps=self.steps, batch=self.batch, precision=self.precision, optimizer=self.optimizer, warmup=0
+            ),
             parallel=Parallel(compile=self.compile),
             averages=self.ema,
         )
@@ -158,8 +161,14 @@ class PlanVerb:
         works: dict[object, tuple[PlannedRun, Machine, Choices]] = {}
         for run in study.load(file).runs:
             own = replace(planned(run), averages=self.ema)
-            key = (own.shape, own.training.batch, own.training.steps, own.training.precision, own.parallel)
-            works.setdefault(key, (own, self._machine(own.training.precision), choices_of(own)))
+            training = own.training
+            if training.precision == "float8":
+                raise InputError(
+                    f"{file}: [training] precision: float8 cannot be traced without a GPU that has it; plan "
+                    '"bfloat16", which needs no less memory and time'
+                )
+            key = (own.shape, training.batch, training.steps, training.precision, training.optimizer, own.parallel)
+            works.setdefault(key, (own, self._machine(training.precision), choices_of(own)))
         return list(works.values())
 
     def _plan(self, run: PlannedRun, machine: Machine, choices: Choices) -> Plan:

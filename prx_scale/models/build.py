@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from prx_scale.config import HEAD_DIM, LATENT_DOWNSAMPLING, RunConfig
+from prx_scale.config import HEAD_DIM, LATENT_DOWNSAMPLING, Model, RunConfig
 from prx_scale.models.inputs import SD3, inputs_of
+from prx_scale.models.mup import Parametrisation
 from prx_scale.models.sizes import Shape
 
 
@@ -27,6 +28,17 @@ def model_shape(run: RunConfig) -> Shape:
         qk_norm=run.model.qk_norm,
         weight_sets=run.model.weight_sets,
         learned_positions=table if run.model.positions == "learned" else 0,
+    )
+
+
+def parametrisation_of(model: Model) -> Parametrisation:
+    """How a model's width and depth stand to those at which its hyperparameters were tuned.
+
+    Args:
+        model: of the run.
+    """
+    return Parametrisation(
+        width=model.hidden, depth=model.depth, base_width=model.mup_base_width, base_depth=model.mup_base_depth
     )
 
 

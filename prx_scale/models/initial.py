@@ -14,20 +14,23 @@ from torch import Tensor, nn
 
 from parallel.shards import assign
 from parallel.titan import canonical_fqn
+from prx_scale.models.mup import Parametrisation
 
 
-def initialise(model: nn.Module, seed: int, positions: Tensor) -> None:
+def initialise(model: nn.Module, seed: int, positions: Tensor, parametrisation: Parametrisation) -> None:
     """Set every parameter of an MM-DiT.
 
     Args:
         model: on its device, sharded or not.
         seed: of the run.
         positions: (R, C, D) sinusoids, from which a trained table of positions starts.
+        parametrisation: says by which factor initial values differ from the usual ones.
     """
     for name, parameter in model.named_parameters():
         name = canonical_fqn(name)
         value = positions if name == "position_table.weight" else initial_value(name, parameter.shape, seed)
-        assign(parameter, value)
+        factor = parametrisation.init_std(name, parameter.shape)
+        assign(parameter, value if factor == 1 else value * factor)
 
 
 def initial_value(name: str, shape: torch.Size, seed: int) -> Tensor:

@@ -18,10 +18,11 @@ from parallel.tensor import Plan
 from parallel.titan import BaseModel, Linear, Module, ModuleDict, RMSNorm
 from prx_scale.config import RunConfig
 from prx_scale.models import sizes
-from prx_scale.models.build import model_shape, position_side
+from prx_scale.models.build import model_shape, parametrisation_of, position_side
 from prx_scale.models.embeddings import PositionGrid, centre_crop, time_frequencies
 from prx_scale.models.initial import initialise
 from prx_scale.models.inputs import inputs_of
+from prx_scale.models.mup import Parametrisation
 from prx_scale.models.spread import context_plan, tensor_plan
 
 EPS = 1e-6
@@ -76,10 +77,13 @@ class Stream(Module):
         mlp_out: Linear.Config | None
         qk_norm: RMSNorm.Config | None
         head_dim: int
+        residual_multiplier: float = 1.0
+        """Of what attention and MLP add to the stream."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.head_dim = config.head_dim
+        self.residual_multiplier = config.residual_multiplier
         self.pre_only = config.out is None
         self.ada = config.ada.build()
         self.q, self.k, self.v = config.q.build(), config.k.build(), config.v.build()
@@ -104,9 +108,10 @@ class Stream(Module):
     def advance(self, x_BLD: Tensor, attended_BLD: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
         """The two gated residual updates that follow the attention."""
         _, _, gate_attention, shift, scale, gate_mlp = modulation
-        x_BLD = torch.addcmul(x_BLD, gate_attention.unsqueeze(1), self.out(attended_BLD))
+        r = self.residual_multiplier
+        x_BLD = torch.addcmul(x_BLD, gate_attention.unsqueeze(1), self.out(attended_BLD), value=r)
         hidden = F.gelu(self.mlp_in(self.enter_mlp(modulate(x_BLD, shift, scale))), approximate="tanh")
-        return torch.addcmul(x_BLD, gate_mlp.unsqueeze(1), self.mlp_out(hidden))
+        return torch.addcmul(x_BLD, gate_mlp.unsqueeze(1), self.mlp_out(hidden), value=r)
 
 
 class JointAttention(Module):
@@ -215,15 +220,19 @@ class FinalLayer(Module):
     class Config(Module.Config):
         ada: Linear.Config
         linear: Linear.Config
+        input_multiplier: float = 1.0
+        """Of what the projection reads."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
+        self.input_multiplier = config.input_multiplier
         self.ada, self.linear = config.ada.build(), config.linear.build()
 
     def forward(self, x_BLD: Tensor, c_BD: Tensor) -> Tensor:
         """(B, L, D) and (B, D) -> (B, L, P)."""
         shift, scale = self.ada(c_BD).chunk(2, dim=-1)
-        return self.linear(modulate(x_BLD, shift, scale))
+        x_BLD = modulate(x_BLD, shift, scale)
+        return self.linear(x_BLD if self.input_multiplier == 1 else x_BLD * self.input_multiplier)
 
 
 class MMDiT(BaseModel):
@@ -244,6 +253,7 @@ class MMDiT(BaseModel):
         position_table: PositionTable.Config | None
         blocks: list[JointBlock.Config]
         final: FinalLayer.Config
+        parametrisation: Parametrisation
         seed: int = 0
         """Of the initial weights."""
 
@@ -279,7 +289,7 @@ class MMDiT(BaseModel):
     def init_states(self, *, buffer_device: torch.device | None = None) -> None:
         """Initial weights by parameter name, the same in every layout; fixed positions are recomputed."""
         table = self.config.grid.table(self.config.shape.hidden)
-        initialise(self, self.config.seed, table)
+        initialise(self, self.config.seed, table, self.config.parametrisation)
         if self.position_table is None:
             self.positions = table.to(buffer_device or self.positions.device)
 
@@ -338,7 +348,7 @@ class MMDiT(BaseModel):
         return x.permute(0, 5, 1, 3, 2, 4).reshape(x.shape[0], channels, rows * p, columns * p)
 
 
-def _stream(shape: sizes.Shape, *, pre_only: bool) -> Stream.Config:
+def _stream(shape: sizes.Shape, *, pre_only: bool, residual_multiplier: float) -> Stream.Config:
     h = shape.hidden
     return Stream.Config(
         ada=_linear(h, 2 * h if pre_only else 6 * h),
@@ -350,20 +360,28 @@ def _stream(shape: sizes.Shape, *, pre_only: bool) -> Stream.Config:
         mlp_out=None if pre_only else _linear(4 * h, h),
         qk_norm=RMSNorm.Config(normalized_shape=shape.head_dim, eps=EPS) if shape.qk_norm else None,
         head_dim=shape.head_dim,
+        residual_multiplier=residual_multiplier,
     )
 
 
-def _block(shape: sizes.Shape, *, last: bool) -> JointBlock.Config:
+def _block(shape: sizes.Shape, parametrisation: Parametrisation, *, last: bool) -> JointBlock.Config:
+    r = parametrisation.residual_multiplier
     return JointBlock.Config(
-        image=_stream(shape, pre_only=False),
-        text=_stream(shape, pre_only=last),
-        text2=_stream(shape, pre_only=last) if shape.weight_sets == 3 else None,
-        attention=JointAttention.Config(scale=shape.head_dim**-0.5),
+        image=_stream(shape, pre_only=False, residual_multiplier=r),
+        text=_stream(shape, pre_only=last, residual_multiplier=r),
+        text2=_stream(shape, pre_only=last, residual_multiplier=r) if shape.weight_sets == 3 else None,
+        attention=JointAttention.Config(scale=parametrisation.attention_scale(shape.head_dim)),
     )
 
 
 def mmdit_config(
-    shape: sizes.Shape, *, channels: int, patch: int, grid: PositionGrid, text_split: tuple[int, ...] | None = None
+    shape: sizes.Shape,
+    *,
+    channels: int,
+    patch: int,
+    grid: PositionGrid,
+    text_split: tuple[int, ...] | None = None,
+    parametrisation: Parametrisation | None = None,
 ) -> MMDiT.Config:
     """The configuration of an MM-DiT.
 
@@ -373,8 +391,10 @@ def mmdit_config(
         patch: side of a patch.
         grid: the table of positions.
         text_split: text tokens of each of their weight sets; by default all of the one set.
+        parametrisation: what width and depth change; by default nothing.
     """
     h, last = shape.hidden, shape.depth - 1
+    scaled = parametrisation or Parametrisation(width=h, depth=shape.depth)
     return MMDiT.Config(
         shape=shape,
         channels=channels,
@@ -386,8 +406,11 @@ def mmdit_config(
         pooled_embed=Embedder.Config(first=_linear(shape.pooled_dim, h), second=_linear(h, h)),
         context_embed=_linear(shape.context_dim, h),
         position_table=PositionTable.Config(side=grid.side, width=h) if shape.learned_positions else None,
-        blocks=[_block(shape, last=i == last) for i in range(shape.depth)],
-        final=FinalLayer.Config(ada=_linear(h, 2 * h), linear=_linear(h, shape.patch_dim)),
+        blocks=[_block(shape, scaled, last=i == last) for i in range(shape.depth)],
+        final=FinalLayer.Config(
+            ada=_linear(h, 2 * h), linear=_linear(h, shape.patch_dim), input_multiplier=scaled.output_multiplier
+        ),
+        parametrisation=scaled,
     )
 
 
@@ -404,4 +427,5 @@ def backbone_config(run: RunConfig) -> MMDiT.Config:
         patch=run.model.patch,
         grid=PositionGrid(side=position_side(run), image=run.grid_side, base=run.model.position_base or run.grid_side),
         text_split=inputs.token_groups if run.model.weight_sets == 3 else None,
+        parametrisation=parametrisation_of(run.model),
     )

@@ -119,8 +119,8 @@ class RecordingMetrics(MetricsProcessor):
         extra_metrics: dict[str, Any] | None = None,
     ) -> None:
         """Record the step, then let TorchTitan log it."""
-        rates = [value for name, value in (extra_metrics or {}).items() if name.startswith("lr/")]
-        self.recorder.train_row(self._row(step, global_avg_loss, grad_norm, lr=max(rates)))
+        base_rate = (extra_metrics or {})["lr/base"]
+        self.recorder.train_row(self._row(step, global_avg_loss, grad_norm, lr=base_rate))
         super().log(step, global_avg_loss, global_max_loss, grad_norm, extra_metrics)
 
     def _row(self, step: int, loss: float, grad_norm: float, lr: float) -> TrainRow:

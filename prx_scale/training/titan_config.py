@@ -13,19 +13,20 @@ from parallel.titan import (
     CompileConfig,
     DebugConfig,
     FullAC,
-    LRSchedulersContainer,
     ModelSpec,
     MSELoss,
-    OptimizersContainer,
     ParallelismConfig,
     SelectiveCheckpointing,
     TrainingConfig,
-    default_adamw,
+    device_name,
+    float8_linears,
 )
 from prx_scale.config import RunConfig
+from prx_scale.errors import InputError
 from prx_scale.layout import micro_batch, shares_sequence
-from prx_scale.models.mmdit import backbone_config
+from prx_scale.models.mmdit import MMDiT, backbone_config
 from prx_scale.training.batches import SampleLoader
+from prx_scale.training.optimizers import optimizers_config, schedule_config
 from prx_scale.training.recording import RecordingMetrics
 from prx_scale.training.trainer import DiffusionTrainer
 
@@ -74,10 +75,8 @@ def trainer_config(run: RunConfig, folder: Path, world_size: int) -> DiffusionTr
         dump_folder=str(folder),
         tokenizer=NoTokenizer.Config(),
         dataloader=SampleLoader.Config(run=run),
-        optimizer=_optimizer(run),
-        lr_scheduler=LRSchedulersContainer.Config(
-            warmup_steps=training.warmup, total_steps=training.steps, decay_ratio=0.0
-        ),
+        optimizer=optimizers_config(run),
+        lr_scheduler=schedule_config(training),
         training=TrainingConfig(
             local_batch_size=micro_batch(run, world_size),
             global_batch_size=training.batch,
@@ -85,7 +84,7 @@ def trainer_config(run: RunConfig, folder: Path, world_size: int) -> DiffusionTr
             max_norm=training.max_norm,
             steps=training.steps,
             disable_cuda_graphs=True,
-            mixed_precision_param=training.precision,
+            mixed_precision_param="float32" if training.precision == "float32" else "bfloat16",
         ),
         parallelism=ParallelismConfig(
             data_parallel_replicate_degree=run.parallel.dp_replicate,
@@ -125,15 +124,34 @@ def model_spec(run: RunConfig) -> ModelSpec:
     Args:
         run: the run.
     """
+    model = backbone_config(run)
+    if run.training.precision == "float8":
+        _use_float8(model, compiled=run.parallel.compile)
     return ModelSpec(
         name="mmdit",
         flavor=f"depth-{run.model.depth}",
-        model=backbone_config(run),
+        model=model,
         parallelize_fn=parallelize,
         pipelining_fn=None,
         post_optimizer_build_fn=None,
         state_dict_adapter=None,
     )
+
+
+NOT_IN_FLOAT8 = ["patch_embed", "time_embed", "pooled_embed", "context_embed", "final", ".ada"]
+"""Layers that see one vector an image, or few values a token: too small to gain, and where precision counts most."""
+
+
+def _use_float8(model: MMDiT.Config, *, compiled: bool) -> None:
+    try:
+        float8_linears(model, skip=NOT_IN_FLOAT8, compiled=compiled)
+    except ImportError as error:
+        raise InputError("[training] precision: float8 needs torchao: pip install 'prx-scale[float8]'") from error
+    except ValueError as error:
+        raise InputError(
+            f"[training] precision: {device_name()} has no float8; NVIDIA GPUs have it from compute capability 8.9 on, "
+            'AMD\'s from gfx942 on, and "bfloat16" runs everywhere'
+        ) from error
 
 
 def _checkpointing(run: RunConfig) -> FullAC.Config | SelectiveCheckpointing.Config | None:
@@ -143,13 +161,3 @@ def _checkpointing(run: RunConfig) -> FullAC.Config | SelectiveCheckpointing.Con
         case "selective":
             return SelectiveCheckpointing.Config()
     return None
-
-
-def _optimizer(run: RunConfig) -> OptimizersContainer.Config:
-    training = run.training
-    return default_adamw(
-        lr=training.lr,
-        betas=(training.beta1, training.beta2),
-        eps=training.eps,
-        weight_decay=training.weight_decay,
-    )

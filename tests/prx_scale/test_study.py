@@ -21,6 +21,13 @@ steps = 100
 seed = [0, 1]
 """
 
+CHANGES = """
+[[variant]]
+name = "x"
+training.lr_change_steps = {}
+training.lr_change_factors = {}
+"""
+
 
 def write(tmp_path: Path, text: str) -> Path:
     file = tmp_path / "s.toml"
@@ -46,6 +53,15 @@ def test_variant_overrides_end_or_start_sweeps(tmp_path: Path) -> None:
     assert len(loaded.runs) == 4 + 4
     assert {(run.model.depth, run.training.lr) for run in big} == {(4, 1e-3), (4, 2e-3)}
     assert all("-big-" in run.id for run in big)
+
+
+def test_a_rate_change_for_one_depth_is_a_variant(tmp_path: Path) -> None:
+    changed = CHANGES.format("[60]", "[0.5]") + "model.depth = 38\ntraining.seed = 0\n"
+    loaded = load(tmp_path, BASE + changed)
+    changes = {run.model.depth: run.training.lr_change_steps for run in loaded.runs}
+    assert changes == {1: (), 2: (), 38: (60,)}
+    (deep,) = (run for run in loaded.runs if run.variant == "x")
+    assert study.run_from_json(json.loads(json.dumps(deep.to_json())), "run.json") == deep
 
 
 def test_id_is_of_what_changes_the_result(tmp_path: Path) -> None:
@@ -91,6 +107,18 @@ def test_run_is_chosen_by_unambiguous_beginning(tmp_path: Path) -> None:
         ('[data]\ndataset = "random"\nimage_size = 48\n', r"patch: 4 of latents of 8 pixels does not divide .* 48"),
         ("[data]\nimage_size = 18\n", r"patch: 4 does not divide \[data\] image_size 18"),
         ("[parallel]\nmicro_batch = 5\n", r"micro_batch: 5 does not divide \[training\] batch 64"),
+        ('[[variant]]\nname = "x"\nmodel.mup_base_width = 96\n', r"mup_base_width: 96 is not a multiple of 64"),
+        ('[[variant]]\nname = "x"\ntraining.muon_lr = -0.1\n', r"\[training\] muon_lr: -0\.1 is too small"),
+        ('[[variant]]\nname = "x"\ntraining.optimizer = "moun"\n', r"optimizer: 'moun' is not a choice.*'muon'"),
+        ('[[variant]]\nname = "x"\ntraining.lr_change_steps = [9]\n', r"lr_change_factors: 0 for 1 lr_change_steps"),
+        (CHANGES.format("[100]", "[0.5]"), r"lr_change_steps: \[100\] must ascend and lie in 1 to 99"),
+        (CHANGES.format("[20, 10]", "[0.5, 0.1]"), r"lr_change_steps: \[20, 10\] must ascend"),
+        (CHANGES.format("[20]", "[0.0]"), r"lr_change_factors: \[0\.0\] must all be above 0"),
+        (CHANGES.format("20", "[0.5]"), r"lr_change_steps: expected a list, found 20"),
+        (
+            '[[variant]]\nname = "x"\ntraining.decay_ratio = 0.6\n',
+            r"decay_ratio: 0\.6 of 100 steps overlaps the warm-up of 50",
+        ),
         ("[checkpoint]\nkeep = 1\n", r"keep: 1 could leave none"),
         ('[fit]\nholdout = ["bgi"]\n', r"\[fit\] holdout: no variant 'bgi'"),
         ("[[variant]]\nmodel.depth = 3\n", r"\[\[variant\]\] number 1 name: expected letters"),

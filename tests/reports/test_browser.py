@@ -13,9 +13,11 @@ import pytest
 
 import scaling
 from reports.backtest_page import render_backtest_page
+from reports.coordinates_page import render_coordinates_page
 from reports.fit_page import render_fit_page
 from reports.study_page import build_study_page, write_study_report
 from scaling.backtest_records import Backtest
+from tests.reports.sweeps import coordinates, write_sweep
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -47,7 +49,7 @@ def pages(
     backtest_of_many: Backtest,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
-    """A study page, two fit pages and the page of a backtest as files."""
+    """A study page, two fit pages, the pages of a backtest, of a sweep and of a coordinate check as files."""
     folder = tmp_path_factory.mktemp("pages")
     fit = folder / "fit.html"
     fit.write_text(render_fit_page(*synthetic_fit), encoding="utf-8")
@@ -56,8 +58,14 @@ def pages(
     tested = folder / "backtest.html"
     origin = scaling.Provenance(sources=("runs.csv",), n_rows=40, n_used=40)
     tested.write_text(render_backtest_page(backtest_of_many, origin), encoding="utf-8")
+    check = folder / "check.html"
+    check.write_text(render_coordinates_page(coordinates(), "check", 64), encoding="utf-8")
+    rates = folder / "rates"
+    write_sweep(rates)
     return {
         "backtest": tested,
+        "check": check,
+        "rates": write_study_report(rates, folder / "rates.html"),
         "many": many,
         "study": write_study_report(full_study, folder / "study.html"),
         "fit": fit,
@@ -107,7 +115,7 @@ CLIPPED = """() => [...document.querySelectorAll('[data-chart] svg')].flatMap((s
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", ["study", "fit", "many", "backtest"])
+@pytest.mark.parametrize("name", ["study", "fit", "many", "backtest", "check", "rates"])
 def test_a_report_opens_offline_and_fits(
     browser: Any, pages: dict[str, Path], name: str, width: int, theme: str
 ) -> None:
@@ -116,7 +124,7 @@ def test_a_report_opens_offline_and_fits(
     assert [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []
     assert len([url for url in opened.requests if url.startswith("file:")]) == 1
     marks = opened.page.evaluate(MARKS)
-    assert len(marks) == {"study": 10, "fit": 3, "many": 3, "backtest": 4}[name]
+    assert len(marks) == {"study": 10, "fit": 3, "many": 3, "backtest": 4, "check": 2, "rates": 5}[name]
     assert all(number > 0 for number in marks.values()), marks
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     assert opened.page.evaluate(OVERFLOWING) == []

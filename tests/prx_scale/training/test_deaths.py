@@ -22,8 +22,8 @@ SECONDS_TO_END = 20
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty steps of two processes."""
-    study = write_study(tmp_path_factory.mktemp("two") / "small")
+    """Sixty steps of two processes: on a busy machine too, there is time to kill one in the middle."""
+    study = write_study(tmp_path_factory.mktemp("two") / "small", steps=60)
     assert all(code == 0 for code, _ in ended(start(command(study), 2)))
     return study
 
@@ -38,7 +38,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_rank_is_named_and_the_restart_is_bitwise(victim: int, uninterrupted: Path, tmp_path: Path) -> None:
-    study = write_study(tmp_path / "small")
+    study = write_study(tmp_path / "small", steps=60)
     ranks = start(command(study), 2)
     deadline = time.monotonic() + 200
     while not (files := list(study.glob("runs/*/train.jsonl"))) or files[0].read_bytes().count(b"\n") < 8:
@@ -53,7 +53,7 @@ def test_a_killed_rank_is_named_and_the_restart_is_bitwise(victim: int, uninterr
     assert record["state"] == "interrupted"
     assert said in str(record["reason"]) and "goes on from the last checkpoint" in str(record["reason"])
     assert all(code == 0 for code, _ in ended(start(command(study), 2)))
-    assert runs.load(study, "train")["step"].to_list() == list(range(1, 21))
+    assert runs.load(study, "train")["step"].to_list() == list(range(1, 61))
     expected = (run_folder(uninterrupted) / "validation.jsonl").read_bytes()
     assert (run_folder(study) / "validation.jsonl").read_bytes() == expected
 

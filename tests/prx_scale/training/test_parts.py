@@ -141,15 +141,15 @@ def test_each_encoder_is_dropped_by_itself(tmp_path: Path) -> None:
     study = STUDY.replace("patch = 4", "patch = 2") + "[data]\ndataset = 'random'\nimage_size = 16\n"
     (tmp_path / "study.toml").write_text(study + "[objective]\ncaption_dropout = 0.0\nencoder_dropout = 0.464\n")
     run = load(tmp_path).runs[0]
-    draws = draw(0, Purpose.TRAINING, np.arange(4000), (1,), more=3)
+    draws = draw(0, Purpose.TRAINING, np.arange(500), (1,), more=3)
     context, pooled = without_dropped(
-        run, draws, np.ones((4000, 154, 4096), dtype=np.int8), np.ones((4000, 2048), dtype=np.int8)
+        run, draws, np.ones((500, 154, 4096), dtype=np.int8), np.ones((500, 2048), dtype=np.int8)
     )
     clip_l, clip_g, t5 = context[:, 5, 5] == 0, context[:, 5, 900] == 0, context[:, 100, 5] == 0
     assert np.array_equal(clip_l, pooled[:, 0] == 0) and np.array_equal(clip_g, pooled[:, 768] == 0)
     for dropped in (clip_l, clip_g, t5):
-        assert dropped.mean() == pytest.approx(0.464, abs=0.03)
-    assert (clip_l & clip_g & t5).mean() == pytest.approx(0.0999, abs=0.02)
+        assert dropped.mean() == pytest.approx(0.464, abs=0.08)
+    assert (clip_l & clip_g & t5).mean() == pytest.approx(0.0999, abs=0.05)
     assert (context[clip_l & ~clip_g, 0, 768:2048] == 1).all() and (context[~t5, 77:] == 1).all()
 
 
@@ -186,8 +186,7 @@ def test_random_samples_belong_to_their_index(tmp_path: Path) -> None:
     run = load(tmp_path).runs[0]
     training, heldout = (open_dataset(run, split) for split in ("train", "heldout"))
     batch, alone = training.batch(np.array([4, 7])), training.batch(np.array([7]))
-    assert (
-        batch.image.shape == (2, 16, 4, 4) and batch.context.shape == (2, 154, 4096) and batch.pooled.shape == (2, 2048)
-    )
+    shapes = batch.image.shape, batch.context.shape, batch.pooled.shape
+    assert shapes == ((2, 16, 4, 4), (2, 154, 4096), (2, 2048))
     assert np.array_equal(batch.image[1], alone.image[0]) and np.array_equal(batch.pooled[1], alone.pooled[0])
     assert not np.array_equal(heldout.batch(np.array([7])).image, alone.image)

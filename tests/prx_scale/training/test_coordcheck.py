@@ -1,0 +1,79 @@
+"""The coordinate check on real models: flat under muP, growing without it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tyro
+
+from prx_scale.commands.coord_check import CoordCheck
+from prx_scale.errors import InputError
+from scaling.coordinates import BAND
+
+STUDY = """
+[study]
+name = "check"
+[model]
+depth = 2
+patch = 4
+[training]
+steps = 100
+batch = 16
+optimizer = {optimizer}
+"""
+
+
+def check(tmp_path: Path, *arguments: str, optimizer: str = '"adamw"') -> int:
+    (tmp_path / "s.toml").write_text(STUDY.format(optimizer=optimizer))
+    return tyro.cli(CoordCheck, args=[str(tmp_path / "s.toml"), *arguments]).run()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_activations_move_as_much_at_every_width_under_mup_only(optimizer: str, tmp_path: Path) -> None:
+    out, page = tmp_path / "check.json", tmp_path / "check.html"
+    arguments = ("--widths", "64,128,256", "--steps", "5", "--json", str(out), "--html", str(page))
+    assert check(tmp_path, *arguments, optimizer=f'"{optimizer}"') == 0
+    document = json.loads(out.read_text())
+    slopes = {(each["scheme"], each["quantity"]): each["slope"] for each in document["slopes"]}
+    under_mup = {quantity: slope for (scheme, quantity), slope in slopes.items() if scheme == "muP"}
+    assert len(under_mup) == 12
+    assert all(abs(slope) <= BAND for slope in under_mup.values()), under_mup
+    assert slopes["standard", "block 0 modulation"] > 1
+    assert slopes["standard", "block 0 image"] > 2 * BAND
+    assert slopes["standard", "output"] > BAND
+    # At the base width the two parametrisations are the same model.
+    rows = [row for row in document["rows"] if row["width"] == 64]
+    half = len(rows) // 2
+    assert [row["size"] for row in rows[:half]] == [row["size"] for row in rows[half:]]
+    assert "Coordinate check: check" in page.read_text()
+
+
+def test_adaln_zero_wakes_up_from_the_output_inwards(tmp_path: Path) -> None:
+    out = tmp_path / "check.json"
+    assert check(tmp_path, "--widths", "64,128", "--steps", "3", "--json", str(out)) == 0
+    rows = json.loads(out.read_text())["rows"]
+    moved = {step: {row["quantity"] for row in rows if row["step"] == step and row["change"] > 0} for step in range(4)}
+    assert moved[0] == set()
+    assert moved[1] == {"output"}
+    assert "block 0 modulation" in moved[2]
+    assert "block 0 logits" in moved[3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--widths", "64,100"], r"--widths 64,100: multiples of 64"),
+        (["--widths", "64"], r"at least two different ones"),
+        (["--widths", "64;128"], r"multiples of 64 with commas"),
+        (["--base", "100"], r"--base 100: not a multiple of 64"),
+        (["--steps", "2"], r"--steps 2: at least 3"),
+        (["--seeds", "0"], r"--seeds 0: at least 1"),
+        (["--run", "d9"], r"no single run 'd9'"),
+    ],
+)
+def test_what_cannot_be_checked_is_refused(arguments: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        check(tmp_path, *arguments)
