@@ -48,8 +48,8 @@ def fake_world(processes: int) -> Generator[None]:
     """
     if dist.is_initialized():
         raise RuntimeError("a process group is in use; a fake world needs a process of its own")
-    # It advises on collectives that a norm over two mesh dimensions takes; they are two numbers.
-    logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
+    # It advises on how collectives could be faster, which is not asked here.
+    logging.getLogger("torch.distributed.tensor").setLevel(logging.ERROR)
     dist.init_process_group("fake", rank=0, world_size=processes)
     set_spmd_backend("partial_dtensor")
     try:

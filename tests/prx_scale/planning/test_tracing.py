@@ -105,7 +105,7 @@ def test_one_copy_tells_of_more_copies(plain: tuple[Trace, ...]) -> None:
     assert ours.seconds == pytest.approx(theirs.seconds, rel=1e-2)
     assert predicted.states.parameters == pytest.approx(found.states.parameters, rel=1e-3)
     one, other = (peak_memory(each, DEPTH, averages=True, accumulation=1)[0] for each in (predicted, found))
-    assert one.total == pytest.approx(other.total, rel=1e-3)
+    assert one.total == pytest.approx(other.total, rel=5e-3)
 
 
 def test_forward_flops_are_those_of_the_closed_form(plain: tuple[Trace, ...]) -> None:
