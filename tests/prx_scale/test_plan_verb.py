@@ -130,3 +130,22 @@ def test_bad_input_is_refused(words: list[str], message: str, capsys: pytest.Cap
 
     with pytest.raises(InputError, match=message):
         parse(["plan", *words]).run()
+
+
+def test_without_torch_parameters_and_flops_are_told_and_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "sizes.json"
+    code = f"""
+import importlib.util, sys
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name == "torch" else found(name, *more)
+import prx_scale.cli as cli
+verb = cli.parse(["plan", "--depth", "38", "--json", {str(path)!r}])
+sys.modules["torch"] = None  # what an import of a missing module comes to
+cli.parse = lambda words: verb
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "8,056,627,520" in done.stdout
+    assert "needs torch: pip install 'prx-scale[train]'" in done.stderr
+    assert json.loads(path.read_text())["params_total"]["value"] == 8_056_627_520

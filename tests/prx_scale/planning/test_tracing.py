@@ -131,15 +131,17 @@ def test_one_process_in_float32_keeps_whole_parameters() -> None:
     assert memory.communication == 0
 
 
-@pytest.mark.parametrize(("checkpointing", "published"), [("full", 6.3), ("none", 55.7)])
-def test_the_8b_model_on_128_gpus(checkpointing: str, published: float) -> None:
+@pytest.mark.parametrize(
+    ("checkpointing", "other", "off"), [("full", 6.3, 0.08), ("selective", 22.9, 0.02), ("none", 55.7, 0.01)]
+)
+def test_the_8b_model_on_128_gpus(checkpointing: str, other: float, off: float) -> None:
     """Against an independent tracing of another implementation of the model, which kept no averaged weights.
 
-    It had no modules of its own between products, saved no attention under selective checkpointing (1.6 GiB), and its
-    tracker held the gradients of every block's tokens.
+    Under selective checkpointing it found 21.3 GiB and did not keep attention's outputs, which are 1.6 GiB; under full
+    checkpointing its tracker held the gradients of every block's tokens.
     """
     training = Training(steps=1, batch=256, warmup=0, precision="bfloat16")
     parallel = Parallel(tp=2, sequence_parallel=False, checkpointing=checkpointing, micro_batch=4)  # type: ignore[arg-type]
     run = sd3_run(depth=38, pixels=(1024, 1024), training=training, parallel=parallel, averages=False)
     memory, _ = peak_memory(traced(run, 128, images=4), 38, averages=False, accumulation=1)
-    assert memory.total / 2**30 == pytest.approx(published, rel=0.25)
+    assert memory.total / 2**30 == pytest.approx(other, rel=off)
