@@ -59,9 +59,23 @@ class HostModule:
 
 def processor_name() -> str:
     """The processor's model name, as the kernel tells it."""
+    return _first_line("model name") or platform.processor() or platform.machine()
+
+
+def processor_maker() -> str:
+    """The processor's maker as it names itself, as GenuineIntel; empty where the kernel tells none."""
+    return _first_line("vendor_id")
+
+
+def processor_flags() -> frozenset[str]:
+    """The instruction sets of the processor; empty where the kernel tells none."""
+    return frozenset(_first_line("flags").split())
+
+
+def _first_line(name: str) -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
+            if line.split(":", 1)[0].strip() == name:
                 return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
 import io
 import json
@@ -21,6 +22,7 @@ from prx_scale.cli import parse
 from prx_scale.runs import EvaluationRow, RunInfo, TrainRow, ValidationRow
 from scaling import fit
 from scaling.laws import LAWS
+from scaling.optimum import optimum
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -208,3 +210,16 @@ def test_the_fit_pasted_in_the_readme_is_what_comes_out() -> None:
     result = fit(loaded.points, bootstrap=0, predict=[(6.89e9, 137.8e9)], flops_per=6.0)
     assert pasted == pytest.approx({name: each.value for name, each in result.parameters.items()}, rel=1e-3)
     assert f"{result.predictions[0].loss:.3f}"[:4] in readme
+
+
+def test_numbers_of_the_study_of_rates_are_those_of_its_table() -> None:
+    with (ROOT / "examples" / "mup" / "losses.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    runs_of = study.load(ROOT / "examples" / "mup" / "study.toml", Path("unused")).runs
+    assert {row["run"] for row in rows} == {run.id for run in runs_of}
+    page = (ROOT / "examples" / "mup" / "README.md").read_text("utf-8")
+    for base, width in ((0, 64), (0, 128), (0, 256), (64, 128), (64, 256)):
+        own = [row for row in rows if (int(row["mup_base_width"]), int(row["width"])) == (base, width)]
+        columns = ([float(row[name]) for row in own] for name in ("lr", "loss_ema"))
+        best = optimum(*columns, [int(row["seed"]) for row in own])
+        assert f"{best.value:.4f}, ± {best.stderr_octaves:.2f}" in page

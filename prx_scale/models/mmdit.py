@@ -15,49 +15,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from parallel.tensor import Plan
-from parallel.titan import BaseModel, Linear, Module, ModuleDict, RMSNorm
+from parallel.titan import BaseModel, Module, ModuleDict
 from prx_scale.config import RunConfig
-from prx_scale.models import sizes
+from prx_scale.models import functional, sizes
 from prx_scale.models.build import model_shape, parametrisation_of, position_side
 from prx_scale.models.embeddings import PositionGrid, centre_crop, time_frequencies
+from prx_scale.models.functional import EPS, gated, gelu, modulate
 from prx_scale.models.initial import initialise
 from prx_scale.models.inputs import inputs_of
+from prx_scale.models.layers import Boundary, Linear, RMSNorm
 from prx_scale.models.mup import Parametrisation
 from prx_scale.models.spread import context_plan, tensor_plan
-
-EPS = 1e-6
-"""Of every layer norm and RMS norm."""
-
-
-def modulate(x_BLD: Tensor, shift_BD: Tensor, scale_BD: Tensor) -> Tensor:
-    """adaLN: LN(x) (1 + scale) + shift, with a layer norm that has no weights of its own.
-
-    Args:
-        x_BLD: tokens.
-        shift_BD: per image.
-        scale_BD: per image.
-    """
-    normed = F.layer_norm(x_BLD, x_BLD.shape[-1:], eps=EPS)
-    return torch.addcmul(shift_BD.unsqueeze(1), normed, 1 + scale_BD.unsqueeze(1))
 
 
 def _linear(inputs: int, outputs: int) -> Linear.Config:
     return Linear.Config(in_features=inputs, out_features=outputs, bias=True)
-
-
-class Boundary(Module):
-    """Hands on what it is given. Where activations change hands between processes, a plan gives it something to do."""
-
-    @dataclass(kw_only=True, slots=True)
-    class Config(Module.Config):
-        pass
-
-    def __init__(self, config: Config | None = None) -> None:
-        super().__init__()
-
-    def forward(self, *tensors: Any) -> Any:
-        """What came in: a tensor, or a tuple of several."""
-        return tensors[0] if len(tensors) == 1 else tensors
 
 
 class Stream(Module):
@@ -109,9 +81,9 @@ class Stream(Module):
         """The two gated residual updates that follow the attention."""
         _, _, gate_attention, shift, scale, gate_mlp = modulation
         r = self.residual_multiplier
-        x_BLD = torch.addcmul(x_BLD, gate_attention.unsqueeze(1), self.out(attended_BLD), value=r)
-        hidden = F.gelu(self.mlp_in(self.enter_mlp(modulate(x_BLD, shift, scale))), approximate="tanh")
-        return torch.addcmul(x_BLD, gate_mlp.unsqueeze(1), self.mlp_out(hidden), value=r)
+        x_BLD = gated(x_BLD, gate_attention, self.out(attended_BLD), r)
+        hidden = gelu(self.mlp_in(self.enter_mlp(modulate(x_BLD, shift, scale))))
+        return gated(x_BLD, gate_mlp, self.mlp_out(hidden), r)
 
 
 class JointAttention(Module):
@@ -129,7 +101,7 @@ class JointAttention(Module):
     def forward(self, q_BLHK: Tensor, k_BNHK: Tensor, v_BNHK: Tensor) -> Tensor:
         """(B, L, H, K) queries over (B, N, H, K) keys and values -> (B, L, H K)."""
         q, k, v = (x.transpose(1, 2) for x in (q_BLHK, k_BNHK, v_BNHK))
-        return F.scaled_dot_product_attention(q, k, v, scale=self.scale).transpose(1, 2).flatten(2)
+        return functional.attention(q, k, v, self.scale).transpose(1, 2).flatten(2)
 
 
 class JointBlock(Module):

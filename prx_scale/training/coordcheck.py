@@ -61,12 +61,17 @@ def coordinate_check(
             for seed in range(run.training.seed, run.training.seed + seeds):
                 show(f"width {width}, {'muP' if base else 'standard'}, seed {seed}")
                 each = replace(run, model=model, training=replace(run.training, seed=seed))
-                rows.extend(_trajectory(each, steps))
+                rows.extend(trajectory(each, steps))
     return rows
 
 
-def _trajectory(run: RunConfig, steps: int) -> Iterator[Coordinate]:
-    """The activations of one model before training and after each step."""
+def trajectory(run: RunConfig, steps: int) -> Iterator[Coordinate]:
+    """The activations of one model before training and after each step.
+
+    Args:
+        run: says all about the model and its training but the schedule.
+        steps: optimiser steps.
+    """
     model = _model(run)
     optimizers = optimizers_config(run).build(model_parts=[model])
     train, probe = open_dataset(run, "train"), _probe(run)

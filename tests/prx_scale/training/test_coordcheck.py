@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tyro
 
+from prx_scale import study
 from prx_scale.commands.coord_check import CoordCheck
 from prx_scale.errors import InputError
+from prx_scale.training.coordcheck import trajectory
 from scaling.coordinates import BAND
 
 STUDY = """
@@ -60,6 +63,21 @@ def test_adaln_zero_wakes_up_from_the_output_inwards(tmp_path: Path) -> None:
     assert moved[1] == {"output"}
     assert "block 0 modulation" in moved[2]
     assert "block 0 logits" in moved[3]
+
+
+def last_block(folder: Path, depth: int, base: int) -> float:
+    """How far the image stream behind the last block moves in 6 steps."""
+    (folder / "s.toml").write_text(STUDY.format(optimizer='"adamw"\nlr = 0.002'))
+    run = study.load(folder / "s.toml").runs[0]
+    deep = replace(run, model=replace(run.model, depth=depth, width=64, mup_base_depth=base))
+    rows = trajectory(deep, 6)
+    return next(row.change for row in rows if row.step == 6 and row.quantity == f"block {depth - 1} image")
+
+
+def test_depth_mup_keeps_the_stream_from_moving_more_in_deep_models(tmp_path: Path) -> None:
+    assert last_block(tmp_path, 8, 0) > 2 * last_block(tmp_path, 2, 0)
+    assert last_block(tmp_path, 2, 2) == last_block(tmp_path, 2, 0)
+    assert 0.6 < last_block(tmp_path, 8, 2) / last_block(tmp_path, 2, 2) < 1.2
 
 
 @pytest.mark.parametrize(
