@@ -21,6 +21,7 @@ from benchmarks.plan.cases import CASES
 from parallel.estimators import trace_passes
 from parallel.titan import process_group_environment
 from prx_scale.config import RunConfig
+from prx_scale.models import functional
 from prx_scale.training.recording import Recorder
 from prx_scale.training.titan_config import trainer_config
 from prx_scale.training.trainer import DiffusionTrainer
@@ -93,11 +94,17 @@ def measured(run: RunConfig, world: int, folder: Path) -> dict[str, object]:
     return {"allocated": allocated, "with_gloo": with_gloo, "tracked": vars(passes.peak)}
 
 
+def as_on_an_accelerator() -> None:
+    """Compute blocks by their plain formulas, as a GPU does and a plan assumes, not by the CPU's own kernels."""
+    functional._ordinary = lambda *tensors: False
+
+
 def main() -> None:
     """Measure the case whose name and folder are on the command line; rank 0 writes the result."""
     name, folder = sys.argv[1], Path(sys.argv[2])
     case = next(each for each in CASES if each.name == name)
     torch.set_num_threads(1)
+    as_on_an_accelerator()
     with process_group_environment():
         result = measured(case.run, int(os.environ["WORLD_SIZE"]), folder)
         if os.environ["RANK"] == "0":
