@@ -78,6 +78,7 @@ from torchtitan.distributed.activation_checkpoint import (  # noqa: E402
     SelectiveAC,
 )
 from torchtitan.distributed.fsdp import disable_fsdp_gradient_division  # noqa: E402
+from torchtitan.distributed.utils import clip_grad_norm_, set_spmd_backend  # noqa: E402
 from torchtitan.models.common.linear import Linear  # noqa: E402
 from torchtitan.models.common.nn_modules import RMSNorm  # noqa: E402
 from torchtitan.protocols import BaseModel  # noqa: E402
@@ -116,11 +117,13 @@ __all__ = [
     "TrainingConfig",
     "add_checkpoint_state",
     "canonical_fqn",
+    "clip_grad_norm_",
     "device_name",
     "float8_linears",
     "is_non_finite_loss",
     "latest_step",
     "process_group_environment",
+    "set_spmd_backend",
     "sum_gradients",
 ]
 

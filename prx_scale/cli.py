@@ -23,6 +23,7 @@ from prx_scale.commands.export import Export
 from prx_scale.commands.fit import Fit
 from prx_scale.commands.frontier import Frontier
 from prx_scale.commands.import_weights import ImportWeights
+from prx_scale.commands.plan import PlanVerb
 from prx_scale.commands.quickstart import Quickstart
 from prx_scale.commands.rank import Rank
 from prx_scale.commands.report import Report
@@ -34,6 +35,7 @@ from prx_scale.errors import InputError
 
 VERBS: dict[str, type[Any]] = {
     "quickstart": Quickstart,
+    "plan": PlanVerb,
     "train": Train,
     "sweep": Sweep,
     "status": Status,
@@ -87,7 +89,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "torchtitan"):
             raise
-        message = f"this verb trains or samples and needs {error.name}: pip install 'prx-scale[train]'"
+        message = f"this verb trains, samples or traces and needs {error.name}: pip install 'prx-scale[train]'"
         Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), message))
         code = exits.BAD_INPUT
     except KeyboardInterrupt:

@@ -40,6 +40,8 @@ LIGHT = (
     "prx_scale.commands.rank_output",
     "prx_scale.commands.downstream_output",
     "prx_scale.depthplan",
+    "prx_scale.planning",
+    "prx_scale.commands.plan_output",
     "prx_scale.nextruns",
     "prx_scale.commands.allocate_output",
     "prx_scale.commands.backtest_output",
