@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prx_scale.models.build import HEAD_DIM
+from prx_scale.models.convert.adapter import DiffusersAdapter
 from prx_scale.models.embeddings import PositionGrid
 from prx_scale.models.mmdit import MMDiT, mmdit_config
 from prx_scale.models.sizes import Shape
@@ -145,7 +146,7 @@ def theirs(case: Case, source: MMDiT) -> nn.Module:
             pos_embed_max_size=case.side,
             qk_norm="rms_norm",
         )
-    _copy(source, model, case.depth)
+    _copy(source, model)
     return model.train()
 
 
@@ -155,56 +156,7 @@ def their_loss(model: nn.Module, batch: Batch) -> Tensor:
     return F.mse_loss(predicted.float(), batch.target)
 
 
-STREAMS = {
-    "image": {
-        "ada": "norm1.linear",
-        "q": "attn.to_q",
-        "k": "attn.to_k",
-        "v": "attn.to_v",
-        "out": "attn.to_out.0",
-        "q_norm": "attn.norm_q",
-        "k_norm": "attn.norm_k",
-        "mlp_in": "ff.net.0.proj",
-        "mlp_out": "ff.net.2",
-    },
-    "text": {
-        "ada": "norm1_context.linear",
-        "q": "attn.add_q_proj",
-        "k": "attn.add_k_proj",
-        "v": "attn.add_v_proj",
-        "out": "attn.to_add_out",
-        "q_norm": "attn.norm_added_q",
-        "k_norm": "attn.norm_added_k",
-        "mlp_in": "ff_context.net.0.proj",
-        "mlp_out": "ff_context.net.2",
-    },
-}
-OUTSIDE = {
-    "patch_embed": "pos_embed.proj",
-    "context_embed": "context_embedder",
-    "time_embed.first": "time_text_embed.timestep_embedder.linear_1",
-    "time_embed.second": "time_text_embed.timestep_embedder.linear_2",
-    "pooled_embed.first": "time_text_embed.text_embedder.linear_1",
-    "pooled_embed.second": "time_text_embed.text_embedder.linear_2",
-    "final.ada": "norm_out.linear",
-    "final.linear": "proj_out",
-}
-
-
-def _copy(source: MMDiT, target: nn.Module, depth: int) -> None:
+def _copy(source: MMDiT, target: nn.Module) -> None:
     """Our weights into diffusers' model; every one of its parameters is set."""
-    names = dict(OUTSIDE)
-    for i in range(depth):
-        for stream, parts in STREAMS.items():
-            names |= {f"layers.{i}.{stream}.{a}": f"transformer_blocks.{i}.{b}" for a, b in parts.items()}
-    # diffusers orders two chunks (scale, shift).
-    swapped = ("final.ada", f"layers.{depth - 1}.text.ada")
-    state = target.state_dict()
-    positions = source.positions.flatten(0, 1)[None]
-    given = {"pos_embed.pos_embed": positions.detach().clone()}
-    for name, parameter in source.named_parameters():
-        layer, kind = name.rsplit(".", 1)
-        value = torch.cat(parameter.chunk(2)[::-1]) if layer in swapped else parameter
-        key = f"{names[layer]}.{kind}"
-        given[key] = value.detach().reshape(state[key].shape).clone()
-    target.load_state_dict(given)
+    given = DiffusersAdapter(source.config, None).to_hf(dict(source.named_parameters()))
+    target.load_state_dict({name: value.detach().clone() for name, value in given.items()})
