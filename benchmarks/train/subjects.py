@@ -102,7 +102,7 @@ def _shard(model: nn.Module, device: torch.device) -> None:
     from parallel.parallelize import shard
 
     policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
-    shard(model, init_device_mesh(device.type, (1,)), policy, reshard_after_forward=False)
+    shard(model, init_device_mesh(device.type, (1,)), policy, "never")
 
 
 def their_subject(case: Case, precision: Precision, device: torch.device, *, backend: str | None) -> Subject:

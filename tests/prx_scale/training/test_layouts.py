@@ -42,10 +42,11 @@ def train_each(studies: list[Path], processes: int) -> None:
 
 
 def write(folder: Path, parallel: str) -> Path:
-    more = f"positions = 'learned'\n[parallel]\n{parallel}\n"
+    """Ten steps with checkpoints every three."""
     study = write_study(folder, depth=2, steps=STEPS)
     text = (study / "study.toml").read_text().replace("patch = 4\n", "patch = 4\npositions = 'learned'\n")
-    (study / "study.toml").write_text(text + more.split("\n", 1)[1])
+    text = text.replace("[checkpoint]\nevery = 6", "[checkpoint]\nevery = 3")
+    (study / "study.toml").write_text(f"{text}[parallel]\n{parallel}\n")
     return study
 
 
@@ -111,29 +112,30 @@ def test_muon_and_mup_follow_the_same_curve_on_shards(tmp_path: Path) -> None:
     assert_close(studies["alone"], studies["tp"], tolerance=1e-3)
 
 
-def cut_back(study: Path, copy: Path, parallel: str) -> Path:
-    """A copy of a study as it was when only its first checkpoint had been written, with another layout."""
+def cut_back(study: Path, copy: Path, parallel: str, step: int = 3) -> Path:
+    """A copy of a study as it was after the checkpoint of a step, with another layout."""
     shutil.copytree(study, copy)
     text = (copy / "study.toml").read_text()
     (copy / "study.toml").write_text(text[: text.index("[parallel]")] + f"[parallel]\n{parallel}\n")
     folder = run_folder(copy)
     for checkpoint in folder.glob("checkpoint/step-*"):
-        if checkpoint.name != "step-6":
+        if checkpoint.name != f"step-{step}":
             shutil.rmtree(checkpoint)
+    assert (folder / "checkpoint" / f"step-{step}").is_dir()
     info = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(info | {"state": "interrupted"}))
     return copy
 
 
 def test_a_checkpoint_of_one_layout_is_gone_on_from_on_another(trained: dict[str, Path], tmp_path: Path) -> None:
-    """FSDP2 of two processes -> one process; FSDP2 -> TP; TP -> FSDP2 x TP of four."""
+    """FSDP2 of two processes -> one process -> FSDP2 x TP of four; FSDP2 -> TP."""
     alone = cut_back(trained["fsdp2"], tmp_path / "alone", "")
     assert train(alone).returncode == 0
     assert_close(trained["one"], alone)
     tensor = cut_back(trained["fsdp2"], tmp_path / "tensor", LAYOUTS["tp2-sequence"][1])
     train_each([tensor], 2)
     assert_close(trained["one"], tensor)
-    four = cut_back(alone, tmp_path / "four", LAYOUTS["fsdp2-tp2"][1])
+    four = cut_back(alone, tmp_path / "four", LAYOUTS["fsdp2-tp2"][1], step=6)
     train_each([four], 4)
     assert_close(trained["one"], four)
 
