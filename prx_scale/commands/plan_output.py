@@ -176,7 +176,7 @@ def _closing(plan: Plan, price: float) -> list[Text]:
     ]
     if best.validation.total > machine.usable_gib * GIB:
         need = f"{best.validation.total / GIB:.1f} GiB"
-        lines.append(_warning(f"validation takes its items in large batches and would need {need}, more than fits"))
+        lines.append(_warning(f"validation, with the weights kept aside, would need {need}, more than fits"))
     if not plan.fits:
         remedy = (
             f"the smallest change that does: {plan.remedy}" if plan.remedy else "nor does any change that was tried"

@@ -58,6 +58,7 @@ def between(low: Trace, high: Trace, images: int) -> Trace:
         low,
         images=images,
         passes=_passes_between(low.passes, high.passes, share),
+        validation=_passes_between(low.validation, high.validation, share),
         raw_inputs=round(low.raw_inputs + share * (high.raw_inputs - low.raw_inputs)),
         operations=Operations(
             all=_operations_between(low.operations.all, high.operations.all, share),

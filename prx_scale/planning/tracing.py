@@ -23,7 +23,7 @@ from prx_scale.planning.workload import PlannedRun
 from prx_scale.training.ema import AveragedWeights
 from prx_scale.training.titan_config import trainer_config
 from prx_scale.training.trainer import DiffusionTrainer
-from prx_scale.training.validation import ITEMS_AT_ONCE
+from prx_scale.training.validation import items_at_once
 
 
 def trace(
@@ -47,7 +47,7 @@ def trace(
             step.materialise()
             passes = [step.passes(each, accumulates=accumulates) for each in images]
             update_peak, update = step.update()
-            validation = step.validation(gpus)
+            validations = [step.validation(gpus, each) for each in images]
             states = step.state_bytes()
             return tuple(
                 Trace(
@@ -62,7 +62,7 @@ def trace(
                     operations=operations,
                     update=update,
                 )
-                for each, (memory, operations) in zip(images, passes, strict=True)
+                for each, (memory, operations), validation in zip(images, passes, validations, strict=True)
             )
 
 
@@ -134,11 +134,11 @@ class _Step:
         averages = self.ema.average.values() if self.ema is not None else ()
         return tuple(each for each in (*gradients, *states, *averages) if isinstance(each, Tensor))
 
-    def validation(self, gpus: int) -> Passes:
+    def validation(self, gpus: int, micro_batch: int) -> Passes:
         """Memory of a forward pass without gradients, of as many images as the validator takes at once."""
         asked = self.run.validation
         share = -(-asked.images * asked.levels // data_parallel(self.run, gpus))
-        raw = self._raw(-(-share // -(-share // ITEMS_AT_ONCE)))
+        raw = self._raw(items_at_once(share, micro_batch))
         with torch.no_grad():
             passes, _ = trace_passes(self.model, raw, lambda start: void(self._loss(raw)))
         reshard(self.model)

@@ -62,6 +62,7 @@ class DiffusionTrainer(Trainer):
             rank=mesh.get_local_rank() if mesh else 0,
             world=mesh.size() if mesh else 1,
             group=mesh.get_group() if mesh else None,
+            micro_batch=config.training.local_batch_size,
         )
         self.stop_signal: int | None = None
         self.stopped = False

@@ -16,6 +16,18 @@ from prx_scale.diffusion.paths import interpolate, velocity
 from prx_scale.training.batches import Batch, validation_batch
 
 ITEMS_AT_ONCE = 256
+"""At the most: what memory a forward pass may take is up to the micro-batch, and more gains nothing."""
+
+
+def items_at_once(items: int, micro_batch: int) -> int:
+    """Size of a process's batches in validation: those it trains on, evened out.
+
+    Args:
+        items: of this process.
+        micro_batch: images that it trains on at once.
+    """
+    batches = -(-items // min(micro_batch, ITEMS_AT_ONCE))
+    return -(-items // batches)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +47,17 @@ class Validator:
     """Computes the level losses of a model; the items are dealt out over the data-parallel processes."""
 
     def __init__(
-        self, run: RunConfig, *, device: torch.device, rank: int, world: int, group: dist.ProcessGroup | None = None
+        self,
+        run: RunConfig,
+        *,
+        device: torch.device,
+        rank: int,
+        world: int,
+        group: dist.ProcessGroup | None = None,
+        micro_batch: int = ITEMS_AT_ONCE,
     ) -> None:
         self.run, self.device, self.rank, self.world, self.group = run, device, rank, world, group
+        self.micro_batch = micro_batch
         self.dataset = open_dataset(run, "heldout")
         self.items = run.validation.images * run.validation.levels
         self._batches: list[tuple[np.ndarray, Batch]] | None = None
@@ -50,7 +70,8 @@ class Validator:
         if self._batches is None:
             share = -(-self.items // self.world)
             mine = np.arange(self.rank * share, (self.rank + 1) * share)
-            parts = np.array_split(mine, -(-share // ITEMS_AT_ONCE))
+            size = items_at_once(share, self.micro_batch)
+            parts = np.array_split(mine, -(-share // size))
             self._batches = [
                 (part, validation_batch(self.run, self.dataset, np.where(part < self.items, part, 0))) for part in parts
             ]
