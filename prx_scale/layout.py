@@ -81,9 +81,11 @@ def data_parallel(run: RunConfig, world_size: int) -> int:
     fixed = parallel.tp * parallel.cp * parallel.dp_replicate
     named = "".join(f" x {name} {getattr(parallel, name)}" for name in ("tp", "cp") if getattr(parallel, name) > 1)
     if world_size % fixed or (parallel.dp_shard != -1 and fixed * parallel.dp_shard != world_size):
+        least = fixed * max(parallel.dp_shard, 1)
         raise InputError(
             f"[parallel] dp_replicate {parallel.dp_replicate} x dp_shard {parallel.dp_shard}{named} does not give the "
-            f"{world_size} processes started; dp_shard = -1 takes what is left of a multiple of {fixed}"
+            f"{world_size} processes started; start {'a multiple of ' if parallel.dp_shard == -1 else ''}{least}, as "
+            f"torchrun --nproc-per-node {least} does, or let dp_shard = -1 take what is left"
         )
     return world_size // (parallel.tp * parallel.cp)
 
