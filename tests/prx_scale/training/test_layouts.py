@@ -112,6 +112,17 @@ def test_muon_and_mup_follow_the_same_curve_on_shards(tmp_path: Path) -> None:
     assert_close(studies["alone"], studies["tp"], tolerance=1e-3)
 
 
+def test_three_weight_sets_follow_the_same_curve_on_shards(tmp_path: Path) -> None:
+    studies = {name: write(tmp_path / name, parallel) for name, parallel in (("alone", ""), ("four", "tp = 2\ncp = 2"))}
+    for study in studies.values():
+        text = (study / "study.toml").read_text()
+        text = text.replace("[training]\n", "weight_sets = 3\n[data]\nencoders = 2\n[training]\n")
+        (study / "study.toml").write_text(text)
+    train_each([studies["alone"]], 1)
+    train_each([studies["four"]], 4)
+    assert_close(studies["alone"], studies["four"])
+
+
 def cut_back(study: Path, copy: Path, parallel: str, step: int = 3) -> Path:
     """A copy of a study as it was after the checkpoint of a step, with another layout."""
     shutil.copytree(study, copy)
