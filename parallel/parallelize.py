@@ -136,4 +136,5 @@ def shard(model: nn.Module, mesh: DeviceMesh, policy: MixedPrecisionPolicy, resh
         fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=reshard != "never")
     fully_shard(last, mesh=mesh, mp_policy=policy, reshard_after_forward=reshard == "always")
     fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=reshard == "always")
-    sum_gradients(model, mesh.device_type)
+    if mesh.size() > 1:  # alone there is nothing to add up, and FSDP2 would divide by one, into a copy
+        sum_gradients(model, mesh.device_type)
