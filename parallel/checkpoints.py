@@ -31,11 +31,16 @@ def defect(checkpoint: Path) -> str | None:
 
     Args:
         checkpoint: its folder.
+
+    Raises:
+        OSError: the disk does not let it be read.
     """
     if not (checkpoint / METADATA).is_file():
         return f"has no {METADATA}: the save was not finished"
     try:
         needed = _bytes_needed(FileSystemReader(checkpoint).read_metadata())
+    except OSError:  # a disk that does not answer now says nothing about the checkpoint
+        raise
     except Exception as error:  # a pickle cut short raises whatever its next byte leads to
         return f"{METADATA} cannot be read ({type(error).__name__}: {error})"
     for name, size in sorted(needed.items()):

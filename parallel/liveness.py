@@ -23,6 +23,8 @@ import torch.distributed as dist
 
 PROBE_AFTER_SECONDS, PROBE_EVERY_SECONDS, PROBES = 10, 5, 4
 """A machine that answers nothing for half a minute is gone."""
+HELLO_SECONDS = 10.0
+"""How long one who connects may take to say who it is."""
 VERDICT_SECONDS = 5.0
 """How long a process whose collective failed waits to hear who died."""
 
@@ -116,11 +118,9 @@ class Liveness:
 
     def _greet(self, sock: socket.socket) -> None:
         connection = Connection(sock)
-        sock.settimeout(10)
-        hello = next(iter(connection.receive() or []), {})
-        sock.settimeout(None)
-        if hello.get("hello") != self._token:
-            sock.close()
+        hello = _first_message(connection)
+        if not isinstance(hello, dict) or hello.get("hello") != self._token:
+            sock.close()  # a stranger
             return
         self._add(connection, {name: hello[name] for name in self._me})
 
@@ -171,6 +171,19 @@ class Liveness:
             return
         self._leaving.set()
         self._tell({"failed": f"{type(error).__name__}: {error}".splitlines()[0][:500]})
+
+
+def _first_message(connection: Connection) -> Any:
+    """What the other end says first, however it is cut; None where that takes too long or is no JSON."""
+    connection.sock.settimeout(HELLO_SECONDS)
+    try:
+        messages = connection.receive()
+        while messages == []:
+            messages = connection.receive()
+    except ValueError:
+        return None
+    connection.sock.settimeout(None)
+    return messages[0] if messages else None
 
 
 def _listen(host: str) -> socket.socket:

@@ -6,6 +6,8 @@ a plan gives a style to each of them, as it does to the linear layers. Activatio
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_module
@@ -55,9 +57,9 @@ def join_tokens() -> ParallelStyle:
 class OutputStyle(ParallelStyle):
     """A style that only changes what comes out of a module."""
 
+    @abstractmethod
     def change(self, tensor: Tensor, mesh: DeviceMesh) -> Tensor:
         """What stands in for an output."""
-        raise NotImplementedError
 
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
         def hook(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> object:

@@ -6,11 +6,13 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from parallel.liveness import Connection, Death
+from parallel.liveness import Connection, Death, _first_message
 
 SCRIPT = """
 import os, sys, threading, time
@@ -99,3 +101,24 @@ def test_messages_come_whole_however_the_bytes_are_cut() -> None:
 def test_a_death_reads_as_a_sentence() -> None:
     death = Death(rank=3, host="node7", pid=12, reason="died: its process is gone")
     assert str(death) == "rank 3 (process 12 on node7) died: its process is gone"
+
+
+def greeted(*pieces: bytes) -> object:
+    """What a listener takes for the first message of one who sends these pieces."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        stranger = socket.create_connection(listener.getsockname())
+        connection = Connection(listener.accept()[0])
+    sender = threading.Thread(target=lambda: [(stranger.sendall(piece), time.sleep(0.05)) for piece in pieces])
+    sender.start()
+    try:
+        return _first_message(connection)
+    finally:
+        sender.join()
+        stranger.close()
+        connection.sock.close()
+
+
+def test_a_greeting_in_pieces_is_understood_and_a_stranger_harms_nobody() -> None:
+    assert greeted(b'{"hello": "to', b'ken"}\n') == {"hello": "token"}
+    assert greeted(b"GET / HTTP/1.1\r\n\r\n") is None
+    assert greeted(b"17\n") == 17
