@@ -197,6 +197,20 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
+def append_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Add rows to a JSON-lines file in a single write, so that a kill leaves all of them or a torn tail.
+
+    Args:
+        path: the file; its folder is made where it does not exist.
+        rows: JSON objects.
+    """
+    if not rows:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+
+
 class RunRecord:
     """Writer of one run's folder."""
 
@@ -245,11 +259,7 @@ class RunRecord:
         """Add rows of one table in a single write, so that a kill leaves all of them or a torn tail."""
         if not rows:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.path(_TABLE_OF[type(rows[0])])
-        text = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text)
+        append_lines(self.path(_TABLE_OF[type(rows[0])]), [asdict(row) for row in rows])
 
     def path(self, table: Table) -> Path:
         """The file of a table."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from prx_scale import tables
+from prx_scale import allocation, tables
+from prx_scale.allocation import SlurmSettings
 from prx_scale.config import (
     HEAD_DIM,
     Checkpoint,
@@ -82,6 +83,7 @@ class Study:
     study: StudyTable
     fit: FitTable
     runs: tuple[RunConfig, ...]
+    slurm: SlurmSettings = field(default_factory=SlurmSettings)
     starts: Mapping[str, Start] = field(default_factory=dict[str, Start])
     """Weights that runs start from, by the path that the file says."""
 
@@ -124,18 +126,19 @@ def load(file: Path, folder: Path | None = None) -> Study:
     if file.is_dir():
         file = file / "study.toml"
     content = _read(file)
-    known = {"study": StudyTable, "fit": FitTable, "variant": list, **RUN_TABLES}
+    known = {"study": StudyTable, "fit": FitTable, "slurm": SlurmSettings, "variant": list, **RUN_TABLES}
     for name in content:
         if name not in known:
             raise InputError(f"{file}: [{name}] is not a table of a study file; {nearest(name, known)}")
     header = tables.parse(StudyTable, _table(content, "study", file), f"{file}: [study]")
     fit = tables.parse(FitTable, _table(content, "fit", file), f"{file}: [fit]")
+    slurm = allocation.parse(_table(content, "slurm", file), f"{file}: [slurm]")
     starts = known_starts(file)
     runs = tuple(with_start(run, file, starts, where) for run, where in _resolve(content, header, file))
     _check_runs(runs, fit, file)
     if folder is None:
         folder = file.parent if file.name == "study.toml" else file.parent / header.name
-    return Study(file=file, folder=folder, study=header, fit=fit, runs=runs, starts=starts)
+    return Study(file=file, folder=folder, study=header, fit=fit, runs=runs, slurm=slurm, starts=starts)
 
 
 def run_from_json(config: Mapping[str, Any], where: str) -> RunConfig:

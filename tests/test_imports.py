@@ -18,6 +18,9 @@ ALLOWED = {
     "slurm": (
         "slurm",
         "prx_scale.study",
+        "prx_scale.allocation",
+        "prx_scale.attempts",
+        "prx_scale.layout",
         "prx_scale.config",
         "prx_scale.runs",
         "prx_scale.locks",
@@ -69,6 +72,7 @@ LIGHT = (
     "scaling.lifetime",
     "reports.fit_page",
     "reports.study_page",
+    "slurm.ledger",
     "slurm.status",
     "slurm.plan",
     "slurm.local",
