@@ -79,19 +79,30 @@ def _first_sentence(cls: type[Any]) -> str:
 
 
 def main() -> None:
-    """Run the verb on the command line and exit with its code: 2 for bad input, 130 when interrupted."""
-    verb = parse(sys.argv[1:])
+    """Run the verb on the command line and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: Sequence[str]) -> int:
+    """Run a verb and say on the standard error what is wrong with its input.
+
+    Args:
+        words: the command line without the program's name.
+
+    Returns:
+        The exit code: 2 for bad input, 130 when interrupted.
+    """
+    verb = parse(words)
     try:
-        code = verb.run()
+        return verb.run()
     except InputError as error:
         Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), str(error)))
-        code = exits.BAD_INPUT
+        return exits.BAD_INPUT
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "torchtitan"):
             raise
         message = f"this verb trains, samples or traces and needs {error.name}: pip install 'prx-scale[train]'"
         Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), message))
-        code = exits.BAD_INPUT
+        return exits.BAD_INPUT
     except KeyboardInterrupt:
-        code = exits.INTERRUPTED
-    sys.exit(code)
+        return exits.INTERRUPTED
