@@ -27,6 +27,7 @@ from prx_scale.commands.plan import PlanVerb
 from prx_scale.commands.quickstart import Quickstart
 from prx_scale.commands.rank import Rank
 from prx_scale.commands.report import Report
+from prx_scale.commands.retry import Retry
 from prx_scale.commands.status import Status
 from prx_scale.commands.suggest import Suggest
 from prx_scale.commands.sweep import Sweep
@@ -38,6 +39,7 @@ VERBS: dict[str, type[Any]] = {
     "plan": PlanVerb,
     "train": Train,
     "sweep": Sweep,
+    "retry": Retry,
     "status": Status,
     "evaluate": Evaluate,
     "coord-check": CoordCheck,
@@ -66,6 +68,7 @@ def parse(words: Sequence[str]) -> Any:
         words: the command line without the program's name.
     """
     config = (tyro.conf.FlagCreatePairsOff,)
+    words = ["--dry-run=jobs" if word == "--dry-run" else word for word in words]
     if words and words[0] in VERBS:  # a parser of this verb alone: building those of all takes a tenth of a second
         return tyro.cli(VERBS[words[0]], args=words[1:], prog=f"prx-scale {words[0]}", config=config)
     verbs = tuple(

@@ -115,7 +115,8 @@ def script(batch: Batch, place: Place) -> str:
     executor = _executor(batch, place)
     if len(batch.works) > 1:
         executor.parameters["map_count"] = len(batch.works)
-    return executor._make_submission_file_text(executor._submitit_command_str, "")
+    command = executor._submitit_command_str  # pyright: ignore[reportPrivateUsage]
+    return executor._make_submission_file_text(command, "")  # pyright: ignore[reportPrivateUsage]
 
 
 def _executor(batch: Batch, place: Place) -> SlurmExecutor:

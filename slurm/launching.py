@@ -12,11 +12,12 @@ from prx_scale.allocation import Allocation, Sized, SlurmSettings
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
 from prx_scale.layout import micro_batch
+from prx_scale.runs import read_rows
 from prx_scale.study import Study
 from slurm.controller import Phase, SiteLimits, cancel_jobs
 from slurm.executor import Batch, Call, Place, Work, submit
 from slurm.ledger import JobRecord, Kind, note_cancelled, note_jobs
-from slurm.plan import Jobs, Planned
+from slurm.plan import Action, Jobs, Planned
 
 
 class Calls(Protocol):
@@ -61,6 +62,16 @@ class Launch:
         return trained + len(self.evaluations) + sum(1 for batch in (self.report, self.relaunch) if batch)
 
     @property
+    def evaluation_batch(self) -> Batch:
+        """All evaluations, as if they were one batch."""
+        return Batch(
+            kind=Kind.EVALUATE,
+            name=f"{self.name}-evaluate",
+            allocation=self.evaluation_allocation,
+            works=self.evaluations,
+        )
+
+    @property
     def runs(self) -> list[str]:
         """Ids of the runs that are trained."""
         return [work.run for batch in self.training for work in batch.works if work.run]
@@ -95,7 +106,7 @@ def decide(
     evaluates = "evaluate" in settings.base.then
     waiting = [run for run in unscored if evaluates and not jobs.active(Kind.EVALUATE, run)]
     now, later = _fit_in(due, len(waiting), 2 if evaluates else 1, limits, settings)
-    evaluations = [*waiting, *(run.id for run in now if evaluates)]
+    evaluations = [*waiting, *(run.id for run in now if evaluates and _scorable(run))]
     return Launch(
         name=name,
         training=_arrays(name, now, allocations, calls, limits),
@@ -105,6 +116,25 @@ def decide(
         relaunch=_alone(Kind.LAUNCH, name, settings, calls.launch()) if later else None,
         later=tuple(run.id for run in later),
     )
+
+
+def unscored(planned: Sequence[Planned]) -> list[str]:
+    """Ids of runs that are done and lack scores of some of their checkpoints.
+
+    Args:
+        planned: the runs of a study.
+    """
+    done = [each for each in planned if each.action is Action.SKIP_DONE and _scorable(each.run)]
+    return [each.run.id for each in done if not set(each.run.evaluated_steps) <= _scored_steps(each.folder)]
+
+
+def _scored_steps(folder: Path) -> set[int]:
+    return {row["step"] for row in read_rows(folder / "evaluation.jsonl")}
+
+
+def _scorable(run: RunConfig) -> bool:
+    """Noise has nothing to show."""
+    return run.data.dataset != "random"
 
 
 def _name(study: str) -> str:
@@ -221,13 +251,7 @@ def commit(
 
 
 def _evaluation(launch: Launch, work: Work, trains: str | None) -> Batch:
-    batch = Batch(
-        kind=Kind.EVALUATE,
-        name=f"{launch.name}-evaluate",
-        allocation=launch.evaluation_allocation,
-        works=(work,),
-    )
-    return _after(batch, [trains] if trains else [])
+    return _after(replace(launch.evaluation_batch, works=(work,)), [trains] if trains else [])
 
 
 def _after(batch: Batch, jobs: Sequence[str]) -> Batch:

@@ -37,8 +37,7 @@ def take_snapshot(study: Path) -> Snapshot:
     Args:
         study: the study folder.
     """
-    folders = [_package(name) for name in PACKAGES]
-    target = study / "jobs" / "code" / _digest(folders)
+    folders, target = _folders(), planned_folder(study)
     commit, dirty = _commit(folders[0])
     if not (target / "code.json").exists():
         partial = target.with_name(f".{target.name}.{os.getpid()}")
@@ -49,6 +48,19 @@ def take_snapshot(study: Path) -> Snapshot:
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
     return Snapshot(folder=target, commit=commit, dirty=dirty)
+
+
+def planned_folder(study: Path) -> Path:
+    """Where `take_snapshot` would put its copy.
+
+    Args:
+        study: the study folder.
+    """
+    return study / "jobs" / "code" / _digest(_folders())
+
+
+def _folders() -> list[Path]:
+    return [_package(name) for name in PACKAGES]
 
 
 def _package(name: str) -> Path:
