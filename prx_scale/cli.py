@@ -27,6 +27,7 @@ from prx_scale.commands.plan import PlanVerb
 from prx_scale.commands.quickstart import Quickstart
 from prx_scale.commands.rank import Rank
 from prx_scale.commands.report import Report
+from prx_scale.commands.retry import Retry
 from prx_scale.commands.status import Status
 from prx_scale.commands.suggest import Suggest
 from prx_scale.commands.sweep import Sweep
@@ -38,6 +39,7 @@ VERBS: dict[str, type[Any]] = {
     "plan": PlanVerb,
     "train": Train,
     "sweep": Sweep,
+    "retry": Retry,
     "status": Status,
     "evaluate": Evaluate,
     "coord-check": CoordCheck,
@@ -66,6 +68,7 @@ def parse(words: Sequence[str]) -> Any:
         words: the command line without the program's name.
     """
     config = (tyro.conf.FlagCreatePairsOff,)
+    words = ["--dry-run=jobs" if word == "--dry-run" else word for word in words]
     if words and words[0] in VERBS:  # a parser of this verb alone: building those of all takes a tenth of a second
         return tyro.cli(VERBS[words[0]], args=words[1:], prog=f"prx-scale {words[0]}", config=config)
     verbs = tuple(
@@ -79,19 +82,30 @@ def _first_sentence(cls: type[Any]) -> str:
 
 
 def main() -> None:
-    """Run the verb on the command line and exit with its code: 2 for bad input, 130 when interrupted."""
-    verb = parse(sys.argv[1:])
+    """Run the verb on the command line and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: Sequence[str]) -> int:
+    """Run a verb and say on the standard error what is wrong with its input.
+
+    Args:
+        words: the command line without the program's name.
+
+    Returns:
+        The exit code: 2 for bad input, 130 when interrupted.
+    """
+    verb = parse(words)
     try:
-        code = verb.run()
+        return verb.run()
     except InputError as error:
         Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), str(error)))
-        code = exits.BAD_INPUT
+        return exits.BAD_INPUT
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "torchtitan"):
             raise
         message = f"this verb trains, samples or traces and needs {error.name}: pip install 'prx-scale[train]'"
         Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), message))
-        code = exits.BAD_INPUT
+        return exits.BAD_INPUT
     except KeyboardInterrupt:
-        code = exits.INTERRUPTED
-    sys.exit(code)
+        return exits.INTERRUPTED

@@ -122,9 +122,10 @@ def read_ledger(study: Path) -> Ledger:
 
 
 def _record(row: dict[str, Any], where: str) -> JobRecord:
+    known: dict[str, Any] = {item.name: row[item.name] for item in fields(JobRecord) if item.name in row}
     try:
-        known = {item.name: row[item.name] for item in fields(JobRecord) if item.name in row}
-        return JobRecord(**{**known, "kind": Kind(row["kind"]), "executor": Executor(row["executor"])})
+        known |= {"kind": Kind(row["kind"]), "executor": Executor(row["executor"])}
+        return JobRecord(**known)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: not a job of this version ({error})") from error
 

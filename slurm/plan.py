@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from prx_scale.config import RunConfig
 from prx_scale.locks import is_held
-from prx_scale.runs import RunRecord, State
+from prx_scale.runs import RunInfo, RunRecord, State
+from slurm.controller import JobStatus, Phase, job_statuses
+from slurm.ledger import JobRecord, Kind, Ledger, read_ledger
+
+ENDED_BADLY = ("FAILED", "OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "DEADLINE")
+"""States in which SLURM leaves a job that did not do its work; one that was cancelled may be launched again."""
 
 
 class Action(StrEnum):
@@ -20,6 +25,7 @@ class Action(StrEnum):
     SKIP_DONE = "skip: done"
     SKIP_FAILED = "skip: failed"
     LEAVE = "leave: running"
+    LEAVE_WAITING = "leave: waiting"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +36,7 @@ class Planned:
     folder: Path
     action: Action
     reason: str | None = None
-    """Why a failed run failed."""
+    """Why a failed run failed; the job of one that is left alone."""
 
     @property
     def due(self) -> bool:
@@ -38,24 +44,91 @@ class Planned:
         return self.action in (Action.START, Action.RESUME)
 
 
-def plan(runs: Sequence[RunConfig], study_folder: Path) -> list[Planned]:
+@dataclass(frozen=True, kw_only=True)
+class Jobs:
+    """The jobs of a study and how they stand."""
+
+    ledger: Ledger
+    statuses: Mapping[str, JobStatus] = field(default_factory=dict[str, JobStatus])
+
+    def latest(self, kind: Kind, run: str | None) -> tuple[JobRecord, JobStatus] | None:
+        """The last job of a kind that a run has had on SLURM, where SLURM still knows it.
+
+        Args:
+            kind: of job.
+            run: its id; None for jobs of the whole study.
+        """
+        record = self.ledger.latest(kind, run)
+        status = self.statuses.get(record.job) if record else None
+        return (record, status) if record and status else None
+
+    def active(self, kind: Kind, run: str | None) -> JobRecord | None:
+        """The job of a kind that a run has waiting or running, if any.
+
+        Args:
+            kind: of job.
+            run: its id; None for jobs of the whole study.
+        """
+        found = self.latest(kind, run)
+        return found[0] if found and found[1].phase is not Phase.ENDED else None
+
+
+def jobs_of(study: Path) -> Jobs:
+    """The jobs of a study, with what SLURM says of them; SLURM is only asked where the study has had jobs there.
+
+    Args:
+        study: the study folder.
+
+    Raises:
+        InputError: SLURM does not answer.
+    """
+    ledger = read_ledger(study)
+    asked = [job.job for job in ledger.on_slurm()]
+    return Jobs(ledger=ledger, statuses=job_statuses(asked) if asked else {})
+
+
+def plan(
+    runs: Sequence[RunConfig], study_folder: Path, jobs: Jobs | None = None, retry: Collection[str] = ()
+) -> list[Planned]:
     """Decide what to do with every run of a study, without doing it.
 
     Args:
         runs: of the study.
         study_folder: where they go.
+        jobs: that the study has had, None where it has had none.
+        retry: ids of runs that are to be tried again where they have failed.
     """
-    return [_plan_one(run, study_folder / "runs" / run.id) for run in runs]
+    known = jobs or Jobs(ledger=Ledger(study=study_folder))
+    return [_plan_one(run, study_folder / "runs" / run.id, known, retry=run.id in retry) for run in runs]
 
 
-def _plan_one(run: RunConfig, folder: Path) -> Planned:
+def _plan_one(run: RunConfig, folder: Path, jobs: Jobs, *, retry: bool) -> Planned:
     info = RunRecord(folder).read()
-    if is_held(folder):
-        return Planned(run=run, folder=folder, action=Action.LEAVE)
-    if info is None:
-        return Planned(run=run, folder=folder, action=Action.START)
-    if info.state is State.DONE:
+    at_work = _at_work(run, folder, jobs)
+    if at_work:
+        return at_work
+    if info is not None and info.state is State.DONE:
         return Planned(run=run, folder=folder, action=Action.SKIP_DONE)
-    if info.state is State.FAILED:
-        return Planned(run=run, folder=folder, action=Action.SKIP_FAILED, reason=info.reason)
-    return Planned(run=run, folder=folder, action=Action.RESUME)
+    failure = _failure(run, info, jobs)
+    if failure and not retry:
+        return Planned(run=run, folder=folder, action=Action.SKIP_FAILED, reason=failure)
+    return Planned(run=run, folder=folder, action=Action.START if info is None else Action.RESUME)
+
+
+def _at_work(run: RunConfig, folder: Path, jobs: Jobs) -> Planned | None:
+    found = jobs.latest(Kind.TRAIN, run.id)
+    if found and found[1].phase is not Phase.ENDED:
+        record, status = found
+        action = Action.LEAVE_WAITING if status.phase is Phase.WAITING else Action.LEAVE
+        return Planned(run=run, folder=folder, action=action, reason=f"job {record.job}")
+    return Planned(run=run, folder=folder, action=Action.LEAVE) if is_held(folder) else None
+
+
+def _failure(run: RunConfig, info: RunInfo | None, jobs: Jobs) -> str | None:
+    """Why a run has failed: by its own record, or because its job ended without leaving one."""
+    if info is not None and info.state is State.FAILED:
+        return info.reason or "no reason recorded"
+    found = jobs.latest(Kind.TRAIN, run.id)
+    if found and found[1].state in ENDED_BADLY and found[0].job not in jobs.ledger.cancelled:
+        return f"job {found[0].job} ended: {found[1].state}"
+    return None

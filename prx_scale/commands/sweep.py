@@ -17,30 +17,37 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from prx_scale.study import Study
+    from slurm.ledger import Executor
     from slurm.local import Outcome
     from slurm.plan import Planned
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Train every run of a study that is not done yet, several at a time; launching again adds only what is missing.
+    """Train every run of a study that is not done yet; launching again adds only what is missing.
 
-    Ctrl-C lets the running ones save their state; the same command goes on. A failed run does not stop the others.
-    Exit code: 0 all done, 1 a run failed, 2 bad input, 130 interrupted.
+    On this machine, several at a time: Ctrl-C lets the running ones save their state; the same command goes on. On
+    SLURM, as arrays of jobs that survive preemption, time limits and dead nodes, each followed by its evaluation, all
+    of them by the report. A failed run does not stop the others. Exit code: 0 all done, or submitted; 1 a run failed;
+    2 bad input; 130 interrupted.
 
     Example: prx-scale sweep study.toml --dry-run
 
     Example: prx-scale sweep study.toml --workers 2
+
+    Example: prx-scale sweep study.toml --executor slurm --dry-run=scheduler
     """
 
     study: tyro.conf.Positional[Path]
     """A study file, or a study folder that has a study.toml."""
     executor: Literal["local", "slurm"] = "local"
-    """Where the runs go: processes of this machine, or a SLURM cluster (not yet)."""
-    dry_run: bool = False
-    """Only print what would be run, with every derived number."""
+    """Where the runs go: processes of this machine, or a SLURM cluster."""
+    dry_run: Literal["jobs", "scheduler"] | None = None
+    """Only print what would be run, with every derived number and, on SLURM, every job; --dry-run=scheduler also asks
+    SLURM whether it would take them."""
     workers: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Runs side by side; by default as many as there are cores."""
+    """On this machine, runs side by side; by default as many as there are cores."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Study folder to write to; by default that of study.toml, or one beside the file with the study's name."""
 
@@ -48,26 +55,67 @@ class Sweep:
         """Launch what is missing.
 
         Raises:
-            InputError: the study cannot be right, or the executor is not there yet.
+            InputError: the study cannot be right, or SLURM refuses it.
         """
-
         from prx_scale import study
-        from prx_scale.commands.text import plain_console
-        from slurm.plan import plan
+        from slurm.ledger import Executor
 
-        if self.executor == "slurm":
-            raise InputError("--executor slurm: not yet; --executor local runs the study on this machine")
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"--workers: {self.workers} is too small; at least 1")
         loaded = study.load(self.study, self.out)
-        planned = plan(loaded.runs, loaded.folder)
-        console = plain_console()
-        console.print(plan_table(planned))
+        return launch_study(loaded, executor=Executor(self.executor), dry_run=self.dry_run, workers=self.workers)
+
+
+def launch_study(
+    loaded: Study,
+    *,
+    executor: Executor,
+    dry_run: Literal["jobs", "scheduler"] | None,
+    workers: int | None,
+    retry: Sequence[str] = (),
+) -> int:
+    """Launch what a study still needs.
+
+    Args:
+        loaded: the study.
+        executor: where to.
+        dry_run: only print what would be done; "scheduler" also asks SLURM.
+        workers: runs side by side on this machine.
+        retry: ids of failed runs that are tried again.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        InputError: an option makes no sense, or the launch is refused.
+    """
+    from prx_scale.commands.sweep_slurm import launch_on_slurm
+    from prx_scale.commands.text import plain_console
+
+    console = plain_console()
+    if executor.value == "slurm":
+        if workers is not None:
+            raise InputError("--workers: is for this machine; [slurm] array_parallelism bounds the jobs at work")
         tell_starts(loaded.runs, loaded.file, loaded.folder, console)
-        if self.dry_run:
-            return 0
-        study.keep_copy(loaded)
-        return launch(planned, loaded.folder, self.workers, console)
+        return launch_on_slurm(loaded, console, retry=retry, dry_run=dry_run)
+    if dry_run == "scheduler":
+        raise InputError("--dry-run=scheduler: asks SLURM, so it needs --executor slurm")
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers: {workers} is too small; at least 1")
+    return _launch_here(loaded, console, dry_run=dry_run is not None, workers=workers, retry=retry)
+
+
+def _launch_here(loaded: Study, console: Console, *, dry_run: bool, workers: int | None, retry: Sequence[str]) -> int:
+    from prx_scale import study
+    from prx_scale.commands.retry import reset
+    from slurm.plan import jobs_of, plan
+
+    planned = plan(loaded.runs, loaded.folder, jobs_of(loaded.folder), retry)
+    console.print(plan_table(planned))
+    tell_starts(loaded.runs, loaded.file, loaded.folder, console)
+    if dry_run:
+        return exits.DONE
+    study.keep_copy(loaded)
+    reset(planned, retry)
+    return launch(planned, loaded.folder, workers, console)
 
 
 def plan_table(planned: Sequence[Planned]) -> Table:
@@ -126,7 +174,7 @@ def launch(planned: Sequence[Planned], study_folder: Path, workers: int | None, 
         _say_failure(outcome, study_folder, console)
     old = [each for each in planned if each.action.value.startswith("skip: failed")]
     for each in old:
-        console.print(f"{each.run.id} had failed before: {each.reason}; remove {each.folder} to try it again")
+        console.print(f"{each.run.id} had failed before: {each.reason}; prx-scale retry {study_folder} tries it again")
     return exits.FAILED if failed or old else exits.DONE
 
 

@@ -1,0 +1,79 @@
+"""Nodes and time limits that a study file leaves out, from the planner."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from prx_scale.allocation import Sized, SlurmSettings, SlurmTable
+from prx_scale.config import RunConfig
+from prx_scale.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MOST_NODES = 64
+"""More are not tried: who needs them knows how many."""
+MARGIN = 1.5
+"""Time limit over the estimated time: an estimate without validation, checkpoints and waiting for data."""
+START_MINUTES = 20
+LONGEST_MINUTES = 24 * 60
+"""Of one start: what takes longer saves its state at the limit and goes on."""
+
+
+def sizes(runs: Sequence[RunConfig], settings: SlurmSettings, console: Console | None) -> dict[str, Sized]:
+    """What the planner would ask for, for the runs whose table leaves nodes or time out.
+
+    Args:
+        runs: that are due.
+        settings: the study's [slurm] table.
+        console: where it is told; None for silence.
+
+    Returns:
+        By run id; runs that need nothing of it are left out.
+
+    Raises:
+        InputError: a run cannot be planned, or does not fit.
+    """
+    found: dict[str, Sized] = {}
+    seen: dict[object, Sized] = {}
+    for run in runs:
+        table, _ = settings.of_depth(run.model.depth)
+        if (table.nodes and table.time) or not (table.gpu and table.gpus_per_node) or find_spec("torch") is None:
+            continue
+        key = (run.model, run.data, run.training.batch, run.training.steps, run.parallel, table)
+        if key not in seen:
+            seen[key] = _size(run, table, settings.where)
+            if console:
+                console.print(
+                    f"depth {run.model.depth}: planned {seen[key].nodes} nodes, {seen[key].minutes} minutes a start",
+                    soft_wrap=True,
+                )
+        found[run.id] = seen[key]
+    return found
+
+
+def _size(run: RunConfig, table: SlurmTable, where: str) -> Sized:
+    # Without a GPU in sight torch plans on any machine alike; it looks when it is first asked.
+    if "torch" not in sys.modules:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    from prx_scale.planning import choices_of, machine, plan, planned
+
+    own = planned(run)
+    rates = machine(table.gpu, precision=run.training.precision, per_node=table.gpus_per_node)
+    nodes = table.nodes or 1
+    while True:
+        made = plan(own, nodes * table.gpus_per_node, rates, choices_of(own))
+        if made.fits:
+            seconds = made.seconds
+            return Sized(nodes=nodes, minutes=min(LONGEST_MINUTES, math.ceil(seconds * MARGIN / 60) + START_MINUTES))
+        nodes *= 2
+        if table.nodes or nodes > MOST_NODES:
+            raise InputError(
+                f"{where}: {run.id} does not fit {nodes // 2} nodes of {table.gpus_per_node} {table.gpu}; "
+                f"{made.remedy or 'see `prx-scale plan`'}"
+            )
