@@ -119,8 +119,17 @@ def script(batch: Batch, place: Place) -> str:
     return executor._make_submission_file_text(command, "")  # pyright: ignore[reportPrivateUsage]
 
 
+class _Writer(SlurmExecutor):
+    """submitit's executor, which can also write scripts where there is no SLURM, for a dry run."""
+
+    @classmethod
+    def affinity(cls) -> int:
+        """submitit asks whether srun is there; sbatch is asked for when something is submitted."""
+        return 2
+
+
 def _executor(batch: Batch, place: Place) -> SlurmExecutor:
-    executor = SlurmExecutor(place.folder, max_num_timeout=0, python=place.python or None)
+    executor = _Writer(place.folder, max_num_timeout=0, python=place.python or None)
     executor.update_parameters(**_parameters(batch, place))
     return executor
 

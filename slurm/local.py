@@ -67,7 +67,12 @@ class Interrupted(Exception):
     """The jobs were asked to stop, and have."""
 
 
-def run_jobs(jobs: Sequence[Job], share: Room, tick: Callable[[], None] | None = None) -> list[Outcome]:
+def run_jobs(
+    jobs: Sequence[Job],
+    share: Room,
+    tick: Callable[[], None] | None = None,
+    started: Callable[[Job, int], None] | None = None,
+) -> list[Outcome]:
     """Run jobs to their end, in the order given, so many at a time.
 
     SIGINT and SIGTERM are passed on: running jobs save their state and end, waiting ones are not started. A second
@@ -77,6 +82,7 @@ def run_jobs(jobs: Sequence[Job], share: Room, tick: Callable[[], None] | None =
         jobs: what to run.
         share: how many at a time, with how many threads.
         tick: called several times a second.
+        started: is told each job that starts and its process id.
 
     Returns:
         How each ended.
@@ -90,6 +96,8 @@ def run_jobs(jobs: Sequence[Job], share: Room, tick: Callable[[], None] | None =
             while waiting and len(running) < share.workers and not asked.count:
                 job = waiting.pop(0)
                 running[job] = _start(job, share.threads)
+                if started:
+                    started(job, running[job].pid)
             for job, process in list(running.items()):
                 if process.poll() is not None:
                     ended.append(Outcome(job=job, exit_code=process.returncode))

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from prx_scale import runs, sources, study, tables
+from prx_scale.allocation import PASSED_THROUGH, SlurmTable
 from prx_scale.cli import parse
 from prx_scale.runs import EvaluationRow, RunInfo, TrainRow, ValidationRow
 from scaling import fit
@@ -141,13 +142,24 @@ def written_default(item: dataclasses.Field[Any]) -> str:
     return f"`{json.dumps(value)}`"
 
 
-STUDY_TABLES: dict[str, type[Any]] = {"study": study.StudyTable, **study.RUN_TABLES, "fit": study.FitTable}
+STUDY_TABLES: dict[str, type[Any]] = {
+    "study": study.StudyTable,
+    **study.RUN_TABLES,
+    "fit": study.FitTable,
+    "slurm": SlurmTable,
+}
 
 
 @pytest.mark.parametrize("table", STUDY_TABLES)
 def test_every_key_of_the_study_file_is_described(table: str) -> None:
     fields = dataclasses.fields(STUDY_TABLES[table])
     assert documented_keys(table) == {item.name: written_default(item) for item in fields}
+
+
+def test_every_option_that_is_passed_through_to_sbatch_is_listed() -> None:
+    section = (ROOT / "docs" / "study-file.md").read_text("utf-8").split("### `[slurm]`", 1)[1]
+    passed = section.split("Passed through to sbatch as they are: ", 1)[1].split(". A list", 1)[0]
+    assert tuple(re.findall(r"`(\w+)`", passed)) == PASSED_THROUGH
 
 
 @pytest.mark.parametrize("table", STUDY_TABLES)

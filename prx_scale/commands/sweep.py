@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from prx_scale.study import Study
     from slurm.ledger import Executor
-    from slurm.local import Outcome
+    from slurm.local import Job, Outcome
     from slurm.plan import Planned
 
 
@@ -164,7 +166,8 @@ def launch(planned: Sequence[Planned], study_folder: Path, workers: int | None, 
     jobs = [train_job(study_folder, run.id) for run in due]
     try:
         with many_runs(due, study_folder, console) as watcher:
-            outcomes = run_jobs(jobs, room(len(jobs), workers), watcher.tick) if jobs else []
+            note = partial(_note_started, study_folder)
+            outcomes = run_jobs(jobs, room(len(jobs), workers), watcher.tick, note) if jobs else []
             watcher.tick()
     except Interrupted:
         console.print("interrupted: the running ones have saved their state, and the same command goes on from there")
@@ -176,6 +179,20 @@ def launch(planned: Sequence[Planned], study_folder: Path, workers: int | None, 
     for each in old:
         console.print(f"{each.run.id} had failed before: {each.reason}; prx-scale retry {study_folder} tries it again")
     return exits.FAILED if failed or old else exits.DONE
+
+
+def _note_started(study_folder: Path, job: Job, pid: int) -> None:
+    """Put a process on the study's list of jobs."""
+    from slurm.ledger import Executor, JobRecord, Kind, note_jobs
+
+    record = JobRecord(
+        job=f"{socket.gethostname()}:{pid}",
+        kind=Kind.TRAIN,
+        executor=Executor.LOCAL,
+        run=job.name,
+        logs=str(job.output.relative_to(study_folder)),
+    )
+    note_jobs(study_folder, [record])
 
 
 def _say_failure(outcome: Outcome, study_folder: Path, console: Console) -> None:

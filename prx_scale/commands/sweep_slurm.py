@@ -51,7 +51,7 @@ def launch_on_slurm(study: Study, console: Console, *, retry: Collection[str] = 
         from prx_scale import study as studies
 
         studies.keep_copy(study)
-        jobs, planned, launch = _decide(study, console, retry)
+        jobs, planned, launch = _decide(study, console, retry, asks=True)
         reset(planned, retry)
         if not launch.jobs:
             return _nothing(planned, study.folder, console)
@@ -67,32 +67,43 @@ def launch_on_slurm(study: Study, console: Console, *, retry: Collection[str] = 
     return exits.DONE
 
 
-def _decide(study: Study, console: Console, retry: Collection[str]) -> tuple[Jobs, list[Planned], Launch]:
+def _answers(console: Console, *, needed: bool) -> bool:
+    """Whether SLURM can be asked about jobs and limits; a dry run goes without where it cannot."""
+    from slurm.controller import is_available, site_limits
+
+    try:
+        if is_available():
+            site_limits()
+            return True
+    except InputError as error:
+        if needed:
+            raise
+        console.print(str(error), soft_wrap=True, markup=False)
+    console.print("SLURM does not answer here: shown without its limits and its jobs", soft_wrap=True)
+    return False
+
+
+def _decide(
+    study: Study, console: Console, retry: Collection[str], *, asks: bool
+) -> tuple[Jobs, list[Planned], Launch]:
     from prx_scale.commands.sizing import sizes
     from prx_scale.commands.sweep import plan_table
     from prx_scale.jobs import StudyCalls
-    from slurm.controller import SiteLimits, is_available, site_limits
+    from slurm.controller import SiteLimits, site_limits
     from slurm.launching import decide, unscored
     from slurm.ledger import Ledger
     from slurm.plan import Jobs, jobs_of, plan
 
     folder = study.folder.resolve()
-    jobs = jobs_of(folder) if is_available() else Jobs(ledger=Ledger(study=folder))
+    jobs = jobs_of(folder) if asks else Jobs(ledger=Ledger(study=folder))
     planned = plan(study.runs, folder, jobs, retry)
     console.print(plan_table(planned))
     due = [each.run for each in planned if each.due]
     _, options = study.slurm.of_depth(0)
-    limits = site_limits(dict(options)) if is_available() else SiteLimits(max_array_size=1001, max_job_count=10_000)
-    launch = decide(
-        study,
-        planned,
-        unscored(planned),
-        jobs,
-        StudyCalls(study=folder, settings=study.slurm),
-        sizes(due, study.slurm, console),
-        limits,
-    )
-    return jobs, planned, launch
+    limits = site_limits(dict(options)) if asks else SiteLimits(max_array_size=1001, max_job_count=10_000)
+    calls = StudyCalls(study=folder, settings=study.slurm)
+    sized = sizes(due, study.slurm, console)
+    return jobs, planned, decide(study, planned, unscored(planned), jobs, calls, sized, limits)
 
 
 def _place(study: Study, code: Path | None) -> Place:
@@ -114,7 +125,7 @@ def _show(study: Study, console: Console, retry: Collection[str], dry_run: DryRu
     from prx_scale.commands.sweep_output import print_launch, scheduler_opinions
     from slurm.snapshot import planned_folder
 
-    _, planned, launch = _decide(study, console, retry)
+    _, planned, launch = _decide(study, console, retry, asks=_answers(console, needed=dry_run == "scheduler"))
     place = _place(study, planned_folder(study.folder.resolve()))
     print_launch(launch, place, study.slurm.base.max_restarts, console)
     _old_failures(planned, study.folder, console)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,9 +30,14 @@ VERBS = (
 STUDY = '[study]\nname = "s"\n[model]\ndepth = [1, 2]\npatch = 4\n[training]\nsteps = 100\n'
 
 
-def prx(*words: str | Path) -> subprocess.CompletedProcess[str]:
+def prx(*words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "prx_scale", *map(str, words)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "prx_scale", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, **variables},
     )
 
 
@@ -108,12 +114,19 @@ def test_dry_run_prints_derived_numbers_and_writes_nothing(tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.toml"]
 
 
-def test_slurm_says_not_yet(tmp_path: Path) -> None:
+def test_without_slurm_a_sweep_there_is_refused_and_its_dry_run_is_not(tmp_path: Path) -> None:
     file = tmp_path / "s.toml"
-    file.write_text(STUDY)
-    done = prx("sweep", file, "--executor", "slurm")
+    file.write_text(STUDY + "[slurm]\nnodes = 1\ntime = 10\n")
+    environment = {"PATH": str(tmp_path)}
+    done = prx("sweep", file, "--executor", "slurm", **environment)
     assert done.returncode == 2
-    assert "not yet" in done.stderr
+    assert "no sbatch on this machine" in done.stderr
+    assert prx("sweep", file, "--executor", "slurm", "--dry-run=scheduler", **environment).returncode == 2
+    dry = prx("sweep", file, "--executor", "slurm", "--dry-run", **environment)
+    assert dry.returncode == 0, dry.stderr
+    assert "SLURM does not answer here" in dry.stdout and "#SBATCH --time=10" in dry.stdout
+    assert list(tmp_path.iterdir()) == [file]
+    assert prx("sweep", file, "--dry-run=scheduler").returncode == 2
 
 
 def test_status_as_table_and_json(tmp_path: Path) -> None:

@@ -1,0 +1,155 @@
+"""What a training job survives on a real SLURM, and that its continuation is the run that was never interrupted."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.sweeps import Sweep, train_here, write_study
+
+pytestmark = pytest.mark.slow
+
+STEPS, EVERY = 1200, 100
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of the same training in one go, in a process of this machine."""
+    return train_here(write_study(tmp_path_factory.mktemp("reference") / "one", steps=STEPS, every=EVERY))
+
+
+@pytest.fixture
+def sweep(idle_cluster: Cluster, tmp_path: Path) -> Sweep:
+    """A study of one run of one process that takes most of a minute."""
+    folder = write_study(tmp_path / "one", steps=STEPS, every=EVERY, slurm="then = []\nsignal_seconds = 30\n")
+    return Sweep(cluster=idle_cluster, folder=folder)
+
+
+def assert_same_run(sweep: Sweep, reference: Path) -> None:
+    """Every validation row once and to the bit, every logged loss, and the averaged weights of the end."""
+    own = sweep.run_folder()
+    assert (own / "validation.jsonl").read_bytes() == (reference / "validation.jsonl").read_bytes()
+    kept = ("step", "loss", "lr", "grad_norm")
+    expected = [json.loads(line) for line in (reference / "train.jsonl").read_text().splitlines()]
+    pick = [[{key: row[key] for key in kept} for row in rows] for rows in (sweep.rows("train"), expected)]
+    assert pick[0] == pick[1]
+
+
+def running_past(sweep: Sweep, step: int) -> None:
+    """Wait until the run has logged a step."""
+    sweep.wait(lambda: sweep.step() >= step, 90, f"step {step}")
+
+
+def test_requeue_in_the_middle(sweep: Sweep, uninterrupted: Path) -> None:
+    sweep.launch()
+    running_past(sweep, 250)
+    (job,) = sweep.jobs()
+    sweep.cluster.run("scontrol", "requeue", job.job)
+    sweep.wait_done()
+    assert_same_run(sweep, uninterrupted)
+    (line,) = sweep.status()
+    assert line["restarts"] == 1
+    # The restart went on in the same logs, and says so.
+    log = (sweep.folder / f"{job.logs}_0_log.out").read_text()
+    assert log.index(f"=== job {job.job}, first start") < log.index(f"=== job {job.job}, restart 1")
+
+
+def test_the_code_of_a_restart_is_that_of_the_submission(sweep: Sweep, uninterrupted: Path) -> None:
+    sweep.launch()
+    (job,) = sweep.jobs()
+    assert job.code is not None
+    snapshot = sweep.folder / job.code
+    assert (snapshot / "prx_scale" / "training" / "trainer.py").exists()
+    running_past(sweep, 100)
+    # What the submitting machine's code becomes does not matter: the job's processes have the snapshot open.
+    import psutil
+
+    def works_from(process: psutil.Process) -> str:
+        return process.environ().get("PYTHONPATH", "")
+
+    found = [p for p in psutil.process_iter(["cmdline"]) if "submitit.core._submit" in (p.info["cmdline"] or [])]
+    own = [p for p in found if str(sweep.folder) in " ".join(p.info["cmdline"])]
+    assert own and all(works_from(p).startswith(str(snapshot)) for p in own)
+    sweep.cluster.run("scontrol", "requeue", job.job)
+    sweep.wait_done()
+    assert_same_run(sweep, uninterrupted)
+    assert sweep.info()["commit"] == json.loads((snapshot / "code.json").read_text())["commit"]
+
+
+def test_time_limit(sweep: Sweep, uninterrupted: Path) -> None:
+    text = (sweep.folder / "study.toml").read_text()
+    (sweep.folder / "study.toml").write_text(text.replace("time = 5", "time = 1"))
+    sweep.launch()
+    sweep.wait_done(240)
+    assert_same_run(sweep, uninterrupted)
+    ends = [row for row in sweep.rows("attempts") if row["event"] == "end"]
+    assert "time-limit" in {row["cause"] for row in ends}
+    (line,) = sweep.status()
+    assert line["restarts"] >= 1
+
+
+def test_preemption_is_called_so_under_a_short_limit(sweep: Sweep, uninterrupted: Path) -> None:
+    sweep.launch()
+    running_past(sweep, 250)
+    everything = ("--partition=urgent", "--nodes=2", "--ntasks-per-node=4", "--exclusive")
+    sweep.cluster.run("sbatch", *everything, "--output=/dev/null", "--time=1", "--wrap=sleep 5")
+    sweep.wait(lambda: any(row["event"] == "end" for row in sweep.rows("attempts")), 60, "the end of the first start")
+    first = next(row for row in sweep.rows("attempts") if row["event"] == "end")
+    assert first["cause"] == "preempted"
+    sweep.wait_done()
+    assert_same_run(sweep, uninterrupted)
+
+
+def test_a_node_dies(sweep: Sweep, uninterrupted: Path) -> None:
+    sweep.launch()
+    running_past(sweep, 250)
+    (job,) = sweep.jobs()
+    node = sweep.cluster.run("squeue", "-h", "-j", job.job, "-o", "%N").strip()
+    sweep.cluster.kill_node(node, jobs=True)
+    sweep.wait_done()
+    sweep.cluster.start_node(node)
+    assert_same_run(sweep, uninterrupted)
+
+
+def test_a_node_is_cut_off_and_goes_on(sweep: Sweep, uninterrupted: Path) -> None:
+    sweep.launch()
+    running_past(sweep, 250)
+    (job,) = sweep.jobs()
+    node = sweep.cluster.run("squeue", "-h", "-j", job.job, "-o", "%N").strip()
+    sweep.cluster.kill_node(node)  # its processes live on, and the controller gives the job to the other node
+    sweep.wait_done()
+    sweep.cluster.start_node(node)
+    assert_same_run(sweep, uninterrupted)
+
+
+def test_a_crash_loop_ends_with_its_reason(idle_cluster: Cluster, tmp_path: Path) -> None:
+    # A validation that never comes before the kill: every start is from step 0.
+    slurm = "then = []\nmax_fruitless = 2\n"
+    folder = write_study(tmp_path / "loop", steps=5000, every=5000, slurm=slurm)
+    sweep = Sweep(cluster=idle_cluster, folder=folder)
+    sweep.launch()
+    import psutil
+
+    killed: set[int] = set()
+
+    def failed() -> bool:
+        for process in psutil.process_iter(["cmdline"]):
+            words = " ".join(process.info["cmdline"] or [])
+            if "submitit.core._submit" in words and str(folder) in words and sweep.rows("train"):
+                killed.add(process.pid)
+                process.kill()
+                time.sleep(0.5)
+        return sweep.info().get("state") == "failed"
+
+    sweep.wait(failed, 120, "the run to be given up")
+    assert len(killed) >= 2
+    (line,) = sweep.status()
+    assert line["state"] == "failed" and "from step 0" in line["reason"]
+    again = sweep.launch()
+    assert "nothing to submit" in again and "prx-scale retry" in again
+    sweep.prx("retry", str(folder), "--fresh")
+    assert len(sweep.jobs()) == 2 and any((folder / "set-aside").iterdir())
