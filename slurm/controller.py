@@ -91,7 +91,9 @@ def _queue(arrays: str) -> dict[str, JobStatus]:
     columns = ",".join(f"{name}:{width}{jobstatus.SEPARATOR}" for name, width in jobstatus.SQUEUE_FIELDS)
     try:
         # Those that ended some minutes ago are still there, and known better than in accounting, which comes after.
-        return jobstatus.parse_squeue(call("squeue", "--noheader", "--states=all", f"--Format={columns}", "-j", arrays))
+        # Each task on a line of its own: a requeued task that waits with its array shows no restarts otherwise.
+        shape = ("--noheader", "--array", "--states=all", f"--Format={columns}")
+        return jobstatus.parse_squeue(call("squeue", *shape, "-j", arrays))
     except InputError as error:
         if jobstatus.NAMES_NO_JOB in str(error):
             return {}
