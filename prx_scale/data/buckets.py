@@ -5,6 +5,7 @@ As all sizes of a list have about as many tokens, batches of every bucket have a
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -121,7 +122,7 @@ def ratio_of(text: str, where: str) -> Fraction:
     """
     width, colon, height = text.partition(":")
     if not (colon and width.strip().isdecimal() and height.strip().isdecimal() and int(width) and int(height)):
-        raise InputError(f"{where}: {text!r} is no ratio; write width:height, as \"16:9\"")
+        raise InputError(f'{where}: {text!r} is no ratio; write width:height, as "16:9"')
     return Fraction(int(width), int(height))
 
 
@@ -168,9 +169,7 @@ def ratio_buckets(image_size: int, ratios: Iterable[Fraction], step: int = 16) -
     return _one_a_ratio(sizes)
 
 
-def near_area_buckets(
-    image_size: int, step: int, min_ratio: float = 0.5, max_ratio: float = 2.0
-) -> tuple[Bucket, ...]:
+def near_area_buckets(image_size: int, step: int, min_ratio: float = 0.5, max_ratio: float = 2.0) -> tuple[Bucket, ...]:
     """Sizes with height x width near image_size^2: for each multiple of the step, the other side rounded to the step.
 
     Args:
@@ -216,9 +215,15 @@ def assign(buckets: Sequence[Bucket], heights: ArrayLike, widths: ArrayLike) -> 
     return np.where(wide >= tall, as_wide, len(buckets) - 1 - turned).astype(np.int64)
 
 
-def _boundaries(ratios: Sequence[Fraction]) -> Floats:
+def _boundaries(ratios: Iterable[Fraction]) -> Floats:
     """Geometric means of neighbours, ascending."""
-    return np.array([math.sqrt(low * high) for low, high in zip(ratios, ratios[1:], strict=False)])
+    return np.array([_root(low * high) for low, high in itertools.pairwise(ratios)])
+
+
+def _root(square: Fraction) -> float:
+    """The square root, rounded once where it is rational, as the ratio of an image that ties is."""
+    exact = Fraction(math.isqrt(square.numerator), math.isqrt(square.denominator))
+    return float(exact) if exact**2 == square else math.sqrt(square)
 
 
 def reaches(heights: ArrayLike, widths: ArrayLike, image_size: int, max_upscaling: float = 4 / 3) -> NDArray[np.bool_]:
@@ -247,5 +252,5 @@ def highest_tier(heights: ArrayLike, widths: ArrayLike, tiers: Sequence[int], ma
     Returns:
         (N,) places in `tiers`, -1 where an image reaches none.
     """
-    reached = [reaches(heights, widths, tier, max_upscaling) for tier in tiers]
-    return np.sum(reached, axis=0, dtype=np.int64) - 1
+    reached = np.stack([reaches(heights, widths, tier, max_upscaling) for tier in tiers])
+    return np.count_nonzero(reached, axis=0) - np.ones(reached.shape[1:], dtype=np.int64)

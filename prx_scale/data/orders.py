@@ -16,6 +16,9 @@ from prx_scale.diffusion.draws import Purpose
 Numbers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 BLOCK = 1 << 20
+"""Samples that are shuffled among themselves, where nothing else is said."""
+PRECISION = 1 << 20
+"""Shares of a mix are whole multiples of one over this."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,8 +163,6 @@ class MixedOrder:
     still be in their first. Sample numbers are counted through: those of the second follow those of the first.
     """
 
-    PRECISION = 1 << 20
-
     def __init__(self, orders: Sequence[Order], sizes: Sequence[int], weights: Sequence[float]) -> None:
         """A mix of orders over the same buckets.
 
@@ -174,7 +175,7 @@ class MixedOrder:
         self._orders = tuple(orders)
         self.offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         rest = np.cumsum(np.asarray(weights, dtype=np.float64)[::-1])[::-1]
-        self._shares = [max(round(self.PRECISION * weight / left), 1) for weight, left in zip(weights, rest, strict=True)]
+        self._shares = [max(round(PRECISION * weight / left), 1) for weight, left in zip(weights, rest, strict=True)]
 
     def source_of(self, samples: Numbers) -> Numbers:
         """Which part each sample belongs to; subtract its entry of `offsets` for the number there."""
@@ -204,6 +205,6 @@ class MixedOrder:
         """
         left, taken = positions, []
         for share in self._shares:
-            taken.append(left * share // self.PRECISION)
+            taken.append(left * share // PRECISION)
             left = left - taken[-1]
         return np.stack(taken)
