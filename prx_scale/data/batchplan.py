@@ -17,6 +17,8 @@ from prx_scale.data.orders import Numbers, Order, Stretch
 
 WINDOW = 1 << 18
 """Positions that are dealt into batches at a time."""
+LOOKBACK = 1 << 21
+"""Positions that are searched at a time for what waits in rare buckets."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,7 +125,7 @@ class BatchPlan:
         missing = self.order.before(position) % self.batch
         parts: list[Stretch] = []
         while missing.any():
-            start = max(position - self._window, 0)
+            start = max(position - (LOOKBACK if parts else self._window), 0)
             found = self.order.stretch(start, position, missing > 0)
             latest = _last_of_each(found, missing)
             missing = missing - np.bincount(latest.buckets, minlength=len(missing))

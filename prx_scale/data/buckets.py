@@ -99,6 +99,8 @@ def bucket_list(table: BucketTable, image_size: int, pixels: int, where: str = "
                 raise InputError(f"{where} step: {step} does not divide image_size {image_size}")
             return prx_buckets(image_size, step, table.min_ratio, table.max_ratio, pixels)
         case "qwen-image":
+            if not table.ratios:
+                raise InputError(f"{where} ratios: an empty list leaves no bucket")
             return ratio_buckets(image_size, [ratio_of(text, f"{where} ratios") for text in table.ratios], step)
         case "sd3":
             return near_area_buckets(image_size, step, table.min_ratio, table.max_ratio)
@@ -192,6 +194,16 @@ def _one_a_ratio(sizes: Iterable[Bucket]) -> tuple[Bucket, ...]:
     """From tall to wide; of several with the same ratio the one with the most pixels."""
     largest = {size.ratio: size for size in sorted(sizes, key=lambda size: size.height)}
     return tuple(largest[ratio] for ratio in sorted(largest))
+
+
+def grid_side(buckets: Iterable[Bucket], pixels: int) -> int:
+    """Tokens along the longest side of any bucket: how far positions must reach.
+
+    Args:
+        buckets: of all resolutions.
+        pixels: along one side of a token.
+    """
+    return max(max(bucket.height, bucket.width) // pixels for bucket in buckets)
 
 
 def assign(buckets: Sequence[Bucket], heights: ArrayLike, widths: ArrayLike) -> Numbers:
