@@ -28,8 +28,6 @@ CLASS = "class"
 """The kind of a caption that is made out of a sample's class."""
 EMPTY = "empty"
 """The kind of the caption of a sample that has none, where that is trained on without a condition."""
-DRAWS = 3
-"""Uniform numbers of a sample: for the kind, the class's name and the template."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,15 +80,28 @@ class CaptionMix:
         Returns:
             The caption, or why the sample is left out.
         """
-        kind, name, template = uniforms((seed << 8) | Purpose.CAPTIONS, np.array([index]), DRAWS)[0]
         available = np.array([[self._has(each, captions, label) for each in self.kinds]])
-        chosen = int(draw_kinds(available, self.weights, np.array([kind]))[0])
+        chosen = int(self.choose_kinds(available, seed=seed, indices=np.array([index]))[0])
         if chosen < 0:
             return Caption(kind=EMPTY, text="") if self.missing == "empty" else Skip.NO_CAPTION
         if self.kinds[chosen] == CLASS and label is not None:
+            _, name, template = _draws(seed, np.array([index]))[0]
             text = class_caption(self.names_of(label), self.templates, float(name), float(template))
             return Caption(kind=CLASS, text=text)
         return Caption(kind=self.kinds[chosen], text=captions[self.kinds[chosen]])
+
+    def choose_kinds(self, available: Mask, *, seed: int, indices: Numbers) -> Numbers:
+        """The kinds that `choose` takes, for samples whose captions are stored by kind.
+
+        Args:
+            available: (B, K) which of `kinds` a sample has.
+            seed: of the draws.
+            indices: (B,) what they belong to.
+
+        Returns:
+            (B,) places in `kinds`, -1 where a sample has none.
+        """
+        return draw_kinds(available, self.weights, _draws(seed, indices)[:, 0])
 
     def names_of(self, label: str) -> tuple[str, ...]:
         """The names of a class.
@@ -104,6 +115,11 @@ class CaptionMix:
         if kind == CLASS:
             return label is not None and bool(self.names_of(label))
         return bool(captions.get(kind, "").strip())
+
+
+def _draws(seed: int, indices: Numbers) -> Floats:
+    """(B, 3) uniform numbers: for the kind, the class's name and the template."""
+    return uniforms((seed << 8) | Purpose.CAPTIONS, indices, 3)
 
 
 def draw_kinds(available: Mask, weights: Sequence[float], uniform: Floats) -> Numbers:
