@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prx_scale.runs import State
-from slurm.causes import BY_STATE, RANK, Cause, cause_of_reason
+from slurm.causes import BY_STATE, RANK, Cause, cause_of_reason, rank_of_reason
 from slurm.evidence import Found, Log, root
 from slurm.ledger import Executor, JobRecord, Kind
 from slurm.logs import LogFile, folder_logs, job_logs, tail
@@ -104,7 +104,7 @@ def _of_runs(study: Path, status: StudyStatus, reader: _Reader) -> Iterator[Fail
             continue
         record = status.jobs.ledger.latest(Kind.TRAIN, run.run)
         job = status.jobs.statuses.get(record.job) if record else None
-        found = reader.root(record, study / "runs" / run.run)
+        found = reader.root(record, study / "runs" / run.run, rank_of_reason(run.reason or ""))
         yield _failure(run.run, job.state if job else None, run.reason, found, study)
 
 
@@ -112,7 +112,7 @@ def _of_evaluations(status: StudyStatus, reader: _Reader) -> Iterator[Failure]:
     for record in (record for each in status.following for record in each.failed):
         state = status.jobs.statuses[record.job].state
         name = f"{record.kind} {record.run}" if record.run else record.kind.value
-        yield _failure(name, state, None, reader.root(record, None), reader.study)
+        yield _failure(name, state, None, reader.root(record, None, None), reader.study)
 
 
 def _failure(run: str, state: str | None, reason: str | None, found: Found | None, study: Path) -> Failure:
@@ -128,17 +128,17 @@ class _Reader:
         self.study = study
         self.left = MOST_FILES
 
-    def root(self, record: JobRecord | None, folder: Path | None) -> Found | None:
+    def root(self, record: JobRecord | None, folder: Path | None, first: int | None) -> Found | None:
         """What the logs of a run say: first the errors, and where they say nothing, the rest."""
         files = job_logs(self.study, record) if record else []
         errors = [file for file in files if file.stream == "err"]
-        found = root(self._read(errors))
+        found = root(self._read(errors), first)
         if found and found.sign.cause is not Cause.UNKNOWN:
             return found
         rest = [file for file in files if file.stream == "out"]
         local = folder is not None and (record is None or record.executor is Executor.LOCAL)
         others = folder_logs(folder) if folder and local else []
-        more = root(self._read([*rest, *(file for file in others if file not in rest)]))
+        more = root(self._read([*rest, *(file for file in others if file not in rest)]), first)
         if more and (found is None or more.sign.cause is not Cause.UNKNOWN):
             return more
         return found
