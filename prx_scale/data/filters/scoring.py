@@ -68,9 +68,8 @@ def check_names(scorers: Sequence[Scorer]) -> None:
     for scorer in scorers:
         for column in scorer.columns:
             if column in owners:
-                raise InputError(
-                    f"two scores are named '{column}', of {owners[column]} and of {scorer.name}; rename one"
-                )
+                both = f"{owners[column]} and of {scorer.name}"
+                raise InputError(f"two scores are named '{column}', of {both}; rename one")
             owners[column] = scorer.name
 
 
