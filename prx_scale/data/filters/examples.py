@@ -10,7 +10,7 @@ from PIL import Image
 
 from prx_scale.data.decode import decode
 from prx_scale.data.filters.base import Caption
-from prx_scale.data.filters.cuts import DUPLICATE, Mask
+from prx_scale.data.filters.cuts import DUPLICATE, Floats, Mask
 from prx_scale.data.filters.duplicates import Numbers
 from prx_scale.data.filters.phash import distance
 from prx_scale.data.filters.plain import HASH, PIXELS
@@ -47,7 +47,7 @@ def examples(result: Result, caption: Caption) -> tuple[Examples, ...]:
     return tuple(_shown(result, place, *chosen[place], pictures) for place in range(len(cuts)))
 
 
-def nearest(numbers: Numbers, gaps: np.ndarray, most: int) -> Numbers:
+def nearest(numbers: Numbers, gaps: Floats, most: int) -> Numbers:
     """Some of the samples that are nearest, by chance among those equally near, nearest first.
 
     Args:
@@ -69,13 +69,13 @@ def _chosen(result: Result, place: int, each: int) -> tuple[Numbers, Numbers]:
     if cut.column == DUPLICATE:
         return _pairs(result, place, each)
     if cut.of_text:
-        removed, kept = (np.flatnonzero(mask) for mask in (verdict.removed[place], verdict.keep))
-        return tuple(nearest(side, np.zeros(len(side)), each) for side in (removed, kept))  # type: ignore[return-value]
-    gaps = np.abs(result.scores.numbers(cut.column) - verdict.counts[place].number)
+        gaps = np.zeros(len(verdict.keep))
+    else:
+        gaps = np.abs(result.scores.numbers(cut.column) - verdict.counts[place].number)
     return _near(verdict.removed[place], gaps, each), _near(verdict.keep, gaps, each)
 
 
-def _near(mask: Mask, gaps: np.ndarray, each: int) -> Numbers:
+def _near(mask: Mask, gaps: Floats, each: int) -> Numbers:
     numbers = np.flatnonzero(mask)
     return nearest(numbers, gaps[numbers], each)
 
