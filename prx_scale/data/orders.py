@@ -157,10 +157,11 @@ class ShuffledOrder:
 
 
 class MixedOrder:
-    """Several orders, dealt into one by fixed shares: after n samples, each has had its share of n to within a few.
+    """Several orders, dealt into one by fixed shares, rounded to a millionth.
 
-    A batch therefore has samples of all of them. An order that is done with its epoch begins the next while others may
-    still be in their first. Sample numbers are counted through: those of the second follow those of the first.
+    After n samples each has had its share of n to within one sample for each order before it, so a batch has samples of
+    all of them. An order that is done with its epoch begins the next while others may still be in their first. Sample
+    numbers are counted through: those of the second follow those of the first.
     """
 
     def __init__(self, orders: Sequence[Order], sizes: Sequence[int], weights: Sequence[float]) -> None:
