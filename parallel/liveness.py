@@ -3,7 +3,7 @@
 A collective whose peer is gone fails without saying which, or waits for its timeout. Beside the process group, every
 process therefore holds a connection to the one of rank 0. The kernel closes it when a process ends, however it ends,
 and keep-alive probes do when a whole machine is gone. Rank 0 tells the others; when rank 0 itself dies, all of them see
-that. A process that leaves on purpose says so first.
+that. A process that leaves on purpose says so first, and one that ends with an error of its own says which.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ HELLO_SECONDS = 10.0
 """How long one who connects may take to say who it is."""
 VERDICT_SECONDS = 5.0
 """How long a process whose collective failed waits to hear who died."""
+DIED = "died"
+"""The kind of a death without a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,8 @@ class Death:
     host: str
     pid: int
     reason: str
+    kind: str = DIED
+    """Of an error, what the process that met it calls it."""
 
     def __str__(self) -> str:
         return f"rank {self.rank} (process {self.pid} on {self.host}) {self.reason}"
@@ -74,11 +78,12 @@ class Connection:
 class Liveness:
     """Watches over the processes of the default process group, in a thread of its own."""
 
-    def __init__(self, on_death: Callable[[Death], None]) -> None:
-        """Args: on_death is called once, from the watching thread, with the first death."""
+    def __init__(self, on_death: Callable[[Death], None], on_error: Callable[[BaseException], tuple[str, str]]) -> None:
+        """Args: as those of `watched`, called at most one of them, and once; on_death from the watching thread."""
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        self._on_death = on_death
+        self._on_death, self._on_error = on_death, on_error
         self._verdict = threading.Event()
+        self._settling = threading.Lock()
         self._leaving = threading.Event()
         self._me = {"rank": self.rank, "host": socket.gethostname(), "pid": os.getpid()}
         self._selector = selectors.DefaultSelector()
@@ -134,7 +139,8 @@ class Liveness:
             if "death" in message:
                 self._decide(Death(**message["death"]))
             elif "failed" in message:
-                self._decide(Death(**connection.peer, reason=f"failed: {message['failed']}"))
+                reason = f"failed: {message['failed']}"
+                self._decide(Death(**connection.peer, reason=reason, kind=message["kind"]))
             elif "bye" in message:
                 self._drop(connection)
 
@@ -143,9 +149,10 @@ class Liveness:
             self._selector.unregister(connection.sock)
 
     def _decide(self, death: Death) -> None:
-        if self._verdict.is_set():
-            return
-        self._verdict.set()
+        with self._settling:
+            if self._verdict.is_set() or self._leaving.is_set():
+                return
+            self._verdict.set()
         self._tell({"death": asdict(death)})
         self._on_death(death)
 
@@ -154,23 +161,40 @@ class Liveness:
             connection.send(message)
 
     def writes(self, death: Death) -> bool:
-        """Whether this process is the one that writes a death down: the lowest rank that is left."""
-        return self.rank == (1 if death.rank == 0 else 0)
+        """Whether this process is the one that writes a death down: the lowest rank that is left.
+
+        An error of rank 0 it has written down itself.
+        """
+        if death.rank == 0:
+            return self.rank == 1 and death.kind == DIED
+        return self.rank == 0
 
     def leave(self) -> None:
         """Say good-bye: what ends from now on has done its work."""
-        self._leaving.set()
-        self._tell({"bye": True})
+        if self._settle():
+            self._tell({"bye": True})
 
     def fail(self, error: BaseException) -> None:
         """After an error: wait to hear whether it is another's death; if not, tell the others that it is this one's."""
-        if self.world == 1:
-            return
-        if self._verdict.wait(VERDICT_SECONDS):
-            self._thread.join(VERDICT_SECONDS)  # it writes the death down and ends the process
-            return
-        self._leaving.set()
-        self._tell({"failed": f"{type(error).__name__}: {error}".splitlines()[0][:500]})
+        if self.world > 1 and _may_be_of_a_death(error):
+            self._verdict.wait(VERDICT_SECONDS)
+        if self._settle():
+            failed, kind = self._on_error(error)
+            self._tell({"failed": failed, "kind": kind})
+
+    def _settle(self) -> bool:
+        """From now on no death concerns this process; False where one has ended it already."""
+        with self._settling:
+            if not self._verdict.is_set():
+                self._leaving.set()
+                return True
+        self._thread.join(VERDICT_SECONDS)  # it writes the death down and ends the process
+        return False
+
+
+def _may_be_of_a_death(error: BaseException) -> bool:
+    """Collectives raise RuntimeError, sockets OSError; a failed save of a checkpoint is no Exception at all."""
+    return isinstance(error, (RuntimeError, OSError)) or not isinstance(error, Exception)
 
 
 def _first_message(connection: Connection) -> Any:
@@ -194,18 +218,22 @@ def _listen(host: str) -> socket.socket:
 
 
 @contextmanager
-def watched(on_death: Callable[[Death, bool], None]) -> Generator[None]:
+def watched(
+    on_death: Callable[[Death, bool], None], on_error: Callable[[BaseException], tuple[str, str]]
+) -> Generator[None]:
     """While it lasts, the death of any process of the default group is told to this one.
 
     Args:
         on_death: is given the death, and whether this process is the one to write it down; should end the process, as
             its main thread may be waiting for the dead one.
+        on_error: is given an error of this process that is not the consequence of a death, before the others hear of
+            it; returns what they are told, in words and as the kind of their `Death`.
     """
 
     def decide(death: Death) -> None:
         on_death(death, liveness.writes(death))
 
-    liveness = Liveness(decide)
+    liveness = Liveness(decide, on_error)
     try:
         yield
     except BaseException as error:

@@ -5,6 +5,8 @@
     <study>/runs/<run>/validation.jsonl   one row a validated step and kind of weights
     <study>/runs/<run>/evaluation.jsonl   one row a metric of a checkpoint
 
+How often a run was started is beside them (`prx_scale.attempts`), and which job it belongs to (`prx_scale.owner`).
+
 The JSON-lines files are append-only and safe to read while a run is going on. A last line that was cut short by a
 kill is skipped with a warning. A resumed run first drops the rows past its restored step, so no step is in twice.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import threading
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -192,7 +195,7 @@ def write_atomically(path: Path, text: str) -> None:
         text: the content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
 
@@ -209,6 +212,20 @@ def append_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def drop_torn_tail(path: Path) -> None:
+    """Cut off what a kill left of a row at the end of a JSON-lines file: it would spoil the next.
+
+    Args:
+        path: the file; a missing one has no tail.
+    """
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        content = file.read()
+        if content and not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)
 
 
 class RunRecord:

@@ -19,7 +19,7 @@ __all__ = ["JobStatus", "Phase", "SiteLimits", "call", "cancel_jobs", "job_statu
 
 TIMEOUT_SECONDS = 30.0
 """A controller that is down lets its commands wait about ten seconds; a busy one may take longer."""
-KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")
+WHICH_CLUSTER = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT")
 """Variables that say which cluster; all other SLURM_ ones are of the job that we may be in, or of somebody's taste."""
 SETTINGS = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
 """Moments in seconds, and lists of pending tasks in full: by default they end after 64 characters."""
@@ -28,7 +28,7 @@ SETTINGS = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
 def environment() -> dict[str, str]:
     """Variables for SLURM's commands: without those of a job that this process may be in."""
     foreign = ("SLURM_", "SQUEUE_", "SACCT_", "SCONTROL_", "SCANCEL_", "SLURMD_", "SRUN_")
-    kept = {name: value for name, value in os.environ.items() if name in KEPT or not name.startswith(foreign)}
+    kept = {name: value for name, value in os.environ.items() if name in WHICH_CLUSTER or not name.startswith(foreign)}
     return {**kept, **SETTINGS}
 
 
@@ -91,7 +91,9 @@ def _queue(arrays: str) -> dict[str, JobStatus]:
     columns = ",".join(f"{name}:{width}{jobstatus.SEPARATOR}" for name, width in jobstatus.SQUEUE_FIELDS)
     try:
         # Those that ended some minutes ago are still there, and known better than in accounting, which comes after.
-        return jobstatus.parse_squeue(call("squeue", "--noheader", "--states=all", f"--Format={columns}", "-j", arrays))
+        # Each task on a line of its own: a requeued task that waits with its array shows no restarts otherwise.
+        shape = ("--noheader", "--array", "--states=all", f"--Format={columns}")
+        return jobstatus.parse_squeue(call("squeue", *shape, "-j", arrays))
     except InputError as error:
         if jobstatus.NAMES_NO_JOB in str(error):
             return {}

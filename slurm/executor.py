@@ -7,9 +7,11 @@ used: it saves on rank 0 alone, and takes a job with a limit under ten minutes f
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from submitit.slurm.slurm import SlurmExecutor
 
 from prx_scale.allocation import Allocation
 from prx_scale.errors import InputError
+from slurm.controller import WHICH_CLUSTER
 from slurm.ledger import Executor, JobRecord, Kind
 
 Call = Callable[[], None]
@@ -44,8 +47,8 @@ class Batch:
     works: tuple[Work, ...]
     after: str = ""
     """SLURM's dependency, as afterany:123."""
-    restarts: bool = False
-    """Ask SLURM for another start where the processes' exit code says so."""
+    max_restarts: int = 0
+    """How often SLURM is asked for another start where the processes' exit code says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +83,21 @@ def submit(batch: Batch, place: Place) -> list[JobRecord]:
     place.folder.mkdir(parents=True, exist_ok=True)
     executor = _executor(batch, place)
     try:
-        with helpers.clean_env(), executor.batch():
+        with _outside_any_job(), executor.batch():
             jobs = [executor.submit(work.call) for work in batch.works]
     except (FailedJobError, FailedSubmissionError) as error:
         said = " ".join(str(error).split()).replace("sbatch: error: ", "") or "no reason given"
         raise InputError(f"sbatch refused {len(batch.works)} jobs {batch.name}: {said}") from error
     pairs = zip(batch.works, jobs, strict=True)
     return [_record(batch, place, work, str(job.job_id)) for work, job in pairs]
+
+
+@contextmanager
+def _outside_any_job() -> Generator[None]:
+    """Hide the variables of a job that this process may itself be part of, not those that say which cluster."""
+    which = {name: os.environ[name] for name in WHICH_CLUSTER if name in os.environ}
+    with helpers.clean_env(), helpers.environment_variables(**which):
+        yield
 
 
 def _record(batch: Batch, place: Place, work: Work, job: str) -> JobRecord:
@@ -175,12 +186,17 @@ def _srun_arguments(batch: Batch) -> list[str]:
 
 def _teardown(batch: Batch) -> list[str]:
     lines = ["code=$?"]
-    if batch.restarts:
+    if batch.max_restarts:
+        # What dies before it can count its starts is counted here.
         lines += [
             "# 75: worth another try; 130: asked to stop and saved; from 128 on: killed by a signal",
             'if [ "$code" -eq 75 ] || [ "$code" -ge 128 ]; then',
-            '  echo "prx-scale: exit code $code, asking SLURM to start job $SLURM_JOB_ID again"',
-            '  scontrol requeue "$SLURM_JOB_ID" && sleep 300',
+            f'  if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {batch.max_restarts} ]; then',
+            '    echo "prx-scale: exit code $code, asking SLURM to start job $SLURM_JOB_ID again"',
+            '    scontrol requeue "$SLURM_JOB_ID" && sleep 300',
+            "  else",
+            f'    echo "prx-scale: exit code $code after {batch.max_restarts} restarts, not started again"',
+            "  fi",
             "fi",
         ]
     return [*lines, 'exit "$code"']

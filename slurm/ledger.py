@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prx_scale.errors import InputError
-from prx_scale.runs import append_lines, now, read_rows
+from prx_scale.runs import append_lines, drop_torn_tail, now, read_rows
 
 
 class Kind(StrEnum):
@@ -147,7 +147,7 @@ def note_jobs(study: Path, records: Sequence[JobRecord]) -> None:
         study: the study folder.
         records: of the jobs.
     """
-    _drop_torn_tail(ledger_path(study))
+    drop_torn_tail(ledger_path(study))
     append_lines(ledger_path(study), [signed(record) for record in records])
 
 
@@ -158,16 +158,6 @@ def note_cancelled(study: Path, jobs: Iterable[str]) -> None:
         study: the study folder.
         jobs: their ids.
     """
-    _drop_torn_tail(ledger_path(study))
+    drop_torn_tail(ledger_path(study))
     rows = [{"cancelled": job, "user": getpass.getuser(), "time": now()} for job in jobs]
     append_lines(ledger_path(study), rows)
-
-
-def _drop_torn_tail(path: Path) -> None:
-    """What a kill left of a row would spoil the next; its job was never counted as submitted."""
-    if not path.exists():
-        return
-    with path.open("rb+") as file:
-        content = file.read()
-        if content and not content.endswith(b"\n"):
-            file.truncate(content.rfind(b"\n") + 1)

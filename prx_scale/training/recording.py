@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from parallel.titan import MetricsProcessor
+from prx_scale.attempts import Attempts, Cause, Job
 from prx_scale.config import RunConfig
 from prx_scale.models.build import model_shape
 from prx_scale.models.sizes import training_flops
-from prx_scale.runs import RunRecord, State, TrainRow, ValidationRow, Weights, now
+from prx_scale.owner import Fence
+from prx_scale.runs import RunInfo, RunRecord, State, TrainRow, ValidationRow, Weights, now
 from prx_scale.training.validation import LevelLosses
 
 
@@ -29,15 +35,22 @@ class Watcher(Protocol):
 
 
 class Recorder:
-    """Writes a run's record; on processes other than the first it does nothing."""
+    """Writes a run's record; on processes other than the first it does nothing while training goes on.
 
-    def __init__(self, run: RunConfig, record: RunRecord | None, watcher: Watcher | None) -> None:
-        self.run, self.record, self.watcher = run, record, watcher
+    In a job it looks before every write whether the run is still this job's.
+    """
+
+    def __init__(
+        self, run: RunConfig, record: RunRecord | None, watcher: Watcher | None, fence: Fence | None = None
+    ) -> None:
+        self.run, self.record, self.watcher, self.fence = run, record, watcher, fence or Fence(Path(), None)
         self.flops_per_sample = training_flops(model_shape(run))
         self.last_good_step = 0
         info = record.read() if record else None
         self._earlier_seconds = info.wall_seconds if info else 0.0
         self._started = time.monotonic()
+        self._writing = threading.RLock()
+        self._open = False
 
     def counted(self, step: int) -> dict[str, Any]:
         """Samples, tokens and FLOPs up to a step."""
@@ -49,6 +62,20 @@ class Recorder:
             "flops": float(samples * self.flops_per_sample),
         }
 
+    def start(self, info: RunInfo, job: Job | None, from_step: int) -> None:
+        """Record that training starts.
+
+        Args:
+            info: what run.json will say.
+            job: that it starts in; None outside a cluster.
+            from_step: of the checkpoint that it goes on from.
+        """
+        with self._turn() as record:
+            if record:
+                Attempts(record.folder).start(job, info.world_size, from_step)
+                self._open = True
+                record.write(info)
+
     def resume_from(self, step: int) -> None:
         """Training goes on from a checkpoint: rows past it are dropped, and nothing before it is in doubt.
 
@@ -56,16 +83,18 @@ class Recorder:
             step: of the checkpoint, 0 where there is none.
         """
         self.last_good_step = step
-        if self.record:
-            self.record.drop_after(step)
+        with self._turn() as record:
+            if record:
+                record.drop_after(step)
 
     def train_row(self, row: TrainRow) -> None:
         """Record a logged step, whose loss TorchTitan has found finite."""
         self.last_good_step = row.step
-        if self.record:
-            self.record.append(row)
-            if self.watcher:
-                self.watcher.train_row(row)
+        with self._turn() as record:
+            if record:
+                record.append(row)
+                if self.watcher:
+                    self.watcher.train_row(row)
 
     def validation(self, step: int, losses: dict[Weights, LevelLosses]) -> None:
         """Record the validation of a step, all kinds of weights in one write."""
@@ -81,17 +110,77 @@ class Recorder:
             )
             for weights, each in losses.items()
         ]
-        if self.record:
-            self.record.append_all(rows)
-            self.state(State.RUNNING, step)
-            if self.watcher:
-                self.watcher.validation_row(rows[-1])
+        with self._turn() as record:
+            if record:
+                record.append_all(rows)
+                self._update(record, State.RUNNING, step)
+                if self.watcher:
+                    self.watcher.validation_row(rows[-1])
 
-    def state(self, state: State, step: int, **changes: Any) -> None:
-        """Record where the run stands."""
+    def check(self) -> None:
+        """What is not this class's to write is about to be written.
+
+        Raises:
+            Superseded: the run is another's now.
+        """
+        with self._turn():
+            pass
+
+    def give_up(self, info: RunInfo) -> None:
+        """Record that the run is not started any more.
+
+        Args:
+            info: what run.json will say.
+        """
+        with self._turn() as record:
+            if record:
+                record.write(info)
+
+    def ended(self, state: State, step: int, cause: Cause, reason: str | None = None, **changes: Any) -> None:
+        """Record how training ended, if it was recorded that it started.
+
+        Args:
+            state: of the run.
+            step: that it reached.
+            cause: why it ended.
+            reason: the same in words.
+            **changes: to other fields of `RunInfo`.
+        """
+        with self._turn() as record:
+            if record and self._open:
+                self._update(record, state, step, reason=reason, **changes)
+                Attempts(record.folder).end(state, step, cause, reason)
+
+    def last_word(self, folder: Path, state: State, step: int, cause: Cause, reason: str) -> None:
+        """Record an end, from any process and thread; nothing of this process is recorded after it.
+
+        Args:
+            folder: of the run.
+            state: of the run.
+            step: that this process reached.
+            cause: why it ended.
+            reason: the same in words.
+        """
+        self._writing.acquire()  # for good
+        self.fence.check()
+        record = RunRecord(folder)
         if self.record:
-            seconds = self._earlier_seconds + time.monotonic() - self._started
-            self.record.update(state=state, step=step, wall_seconds=round(seconds, 1), **changes)
+            self._update(record, state, step, reason=reason)
+        else:
+            record.update(state=state, step=step, reason=reason)
+        Attempts(folder).end(state, step, cause, reason)
+
+    @contextmanager
+    def _turn(self) -> Generator[RunRecord | None]:
+        """Alone among this process's threads, and in possession of the run; None on processes that write nothing."""
+        with self._writing:
+            if self.record:
+                self.fence.check()
+            yield self.record
+
+    def _update(self, record: RunRecord, state: State, step: int, **changes: Any) -> None:
+        seconds = self._earlier_seconds + time.monotonic() - self._started
+        record.update(state=state, step=step, wall_seconds=round(seconds, 1), **changes)
 
 
 class RecordingMetrics(MetricsProcessor):

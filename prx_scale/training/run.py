@@ -4,172 +4,249 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
-import subprocess
+import socket
+import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
-from parallel.checkpoints import set_aside_damaged
-from parallel.liveness import Death, watched
-from parallel.titan import device_name, latest_step, process_group_environment
+from parallel.checkpoints import finished_steps, set_aside_damaged
+from parallel.liveness import DIED, Death, watched
+from parallel.titan import latest_step, process_group_environment
+from prx_scale.attempts import Attempts, Cause, Job, signal_cause, signal_reason
 from prx_scale.config import RunConfig
 from prx_scale.evaluation.weights import checkpoint_steps
-from prx_scale.locks import only_one
-from prx_scale.models.build import model_shape
-from prx_scale.models.sizes import parameters, training_flops
-from prx_scale.runs import Parameters, RunInfo, RunRecord, State, now
+from prx_scale.locks import NoLongerWanted, only_one
+from prx_scale.owner import Fence, take, take_from_jobs
+from prx_scale.runs import RunRecord, State
 from prx_scale.startweights import check_start
+from prx_scale.stopping import StopRequest, listening
+from prx_scale.training.failures import Kind, kind_of, words
+from prx_scale.training.meeting import AlreadyEnded, StopAsked, meet
 from prx_scale.training.recording import Recorder, Watcher
+from prx_scale.training.started import started
 from prx_scale.training.titan_config import trainer_config
 from prx_scale.training.trainer import DiffusionTrainer, NonFiniteLoss
 
-PEER_DIED = 1
-"""Exit code of a process whose peer has died."""
+logger = logging.getLogger(__name__)
+
+LOCK_PATIENCE_SECONDS = 300.0
+"""How long a job waits for the lock of a run: that of a dead machine stays on a network file system for a while."""
 
 
-def train(run: RunConfig, folder: Path, watcher: Watcher | None = None) -> State:
+def train(run: RunConfig, folder: Path, watcher: Watcher | None = None, job: Job | None = None) -> State:
     """Train a run to its end, or from where it stopped.
 
     Args:
         run: the run.
         folder: its folder, `<study>/runs/<run-id>`.
         watcher: is shown the rows as they are recorded.
+        job: the cluster job that this process works for; None outside a cluster.
 
     Returns:
-        done, interrupted (a signal asked to stop; the state is saved) or failed (the loss was not finite).
+        done, interrupted (a signal asked to stop; the state is saved) or failed (the loss was not finite, or a job's
+        run is given up).
 
     Raises:
         InputError: the run does not fit the number of processes or the weights that it starts from, or another process
             is training it.
+        Superseded: another start has taken the run over.
     """
-    record = RunRecord(folder)
-    before = record.read()
-    if before is not None and before.state in (State.DONE, State.FAILED):
-        return before.state
-    if run.training.start_from and not checkpoint_steps(folder):
-        check_start(run, str(record.info_path))
-    with process_group_environment():
-        rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    with listening() as request, process_group_environment(), ExitStack() as held:
+        world_size, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+        before = RunRecord(folder).read()
+        if world_size == 1 and before is not None and _has_ended(before.state):
+            return before.state
+        if run.training.start_from and not checkpoint_steps(folder):
+            check_start(run, str(RunRecord(folder).info_path))
         config = trainer_config(run, folder, world_size)
         folder.mkdir(parents=True, exist_ok=True)
         _log_to_file(folder / f"rank{rank}.log")
-        if rank != 0:
-            return _train(config, Recorder(run, None, None), folder)
-        with only_one(folder):
-            # The others wait for this process before they look for a checkpoint.
-            for damaged in set_aside_damaged(folder / "checkpoint"):
+        recorder = Recorder(run, RunRecord(folder) if rank == 0 else None, watcher, Fence(folder, job))
+        process = _Process(folder, recorder, request, job, rank=rank, world_size=world_size)
+        refusal = process.prepare(held) if rank == 0 else None
+        if refusal and world_size == 1:
+            return process.ended_before(refusal)
+        return process.train(config, refusal)
+
+
+def _has_ended(state: State) -> bool:
+    return state in (State.DONE, State.FAILED)
+
+
+class _Process:
+    """One process of a start of a run."""
+
+    def __init__(
+        self, folder: Path, recorder: Recorder, request: StopRequest, job: Job | None, *, rank: int, world_size: int
+    ) -> None:
+        self.folder, self.recorder, self.request, self.job = folder, recorder, request, job
+        self.rank, self.world_size = rank, world_size
+        self.trainer: DiffusionTrainer | None = None
+        self.told = False
+
+    @property
+    def step(self) -> int:
+        """That training has reached, or will go on from."""
+        return (self.trainer.step if self.trainer else 0) or max(finished_steps(self.folder / "checkpoint"), default=0)
+
+    def prepare(self, held: ExitStack) -> Exception | None:
+        """As the first process, make the run this start's own.
+
+        Args:
+            held: keeps the run's lock.
+
+        Returns:
+            Why not to go on; None to go on, or where a signal has asked to stop.
+        """
+        try:
+            self._own(held)
+            before = RunRecord(self.folder).read()
+            if before is not None and _has_ended(before.state):
+                return AlreadyEnded(before.state)
+            self.recorder.check()
+            for damaged in set_aside_damaged(self.folder / "checkpoint"):
                 logging.error(_DAMAGED.format(damaged.folder, damaged.reason, damaged.kept_as.name))
-            record.write(_started(run, folder, world_size, before))
-            return _train(config, Recorder(run, record, watcher), folder)
+            info = started(self.recorder.run, self.world_size, before)
+            given_up = Attempts(self.folder).verdict(self.job, self.step) if self.job else None
+            if given_up:
+                return AlreadyEnded(State.FAILED, replace(info, state=State.FAILED, reason=given_up))
+            self.recorder.start(info, self.job, self.step)
+        except NoLongerWanted as error:
+            logger.warning(str(error))
+        except Exception as error:
+            return error
+        return None
+
+    def _own(self, held: ExitStack) -> None:
+        if self.job:
+            self.recorder.fence = take(self.folder, self.job)
+        patience = LOCK_PATIENCE_SECONDS if self.job else 1.0
+        held.enter_context(only_one(self.folder, patience, lambda: self.request.number != 0))
+        if not self.job:
+            take_from_jobs(self.folder)
+
+    def train(self, config: DiffusionTrainer.Config, refusal: Exception | None) -> State:
+        """Meet the other processes, and train with them.
+
+        Args:
+            config: of the trainer.
+            refusal: why the first process does not go on.
+        """
+        try:
+            with ExitStack() as watching:
+                met = partial(self._met, watching, refusal)
+                self.trainer = DiffusionTrainer(config, self.recorder, self.request, met)
+                return self._train_to_an_end(self.trainer)
+        except (AlreadyEnded, StopAsked) as reason:
+            return self.ended_before(reason)
+        except BaseException as error:
+            self._own_error(error)
+            self.recorder.fence.check()
+            raise
+        finally:
+            if self.trainer:
+                self.trainer.close()
+            if dist.is_initialized():
+                dist.destroy_process_group()
+
+    def _met(self, watching: ExitStack, refusal: Exception | None, device: torch.device) -> None:
+        meet(refusal, self.request, device)
+        watching.enter_context(watched(self._end_with_peer, self._own_error))
+
+    def ended_before(self, reason: Exception) -> State:
+        """Training has not begun.
+
+        Args:
+            reason: why.
+
+        Returns:
+            How the run stands.
+
+        Raises:
+            Exception: the reason itself, where it is an error.
+        """
+        if isinstance(reason, StopAsked):
+            return self._stopped(reason.number)
+        if not isinstance(reason, AlreadyEnded):
+            raise reason
+        if reason.info:
+            self.recorder.give_up(reason.info)
+        return reason.state
+
+    def _train_to_an_end(self, trainer: DiffusionTrainer) -> State:
+        self.recorder.resume_from(latest_step(trainer.checkpointer))
+        try:
+            trainer.train()
+        except NonFiniteLoss as error:
+            good = error.last_good_step
+            self.recorder.ended(State.FAILED, trainer.step, Cause.FAILED, str(error), last_good_step=good)
+            return State.FAILED
+        if trainer.stopped_by:
+            return self._stopped(trainer.stopped_by)
+        self.recorder.ended(State.DONE, trainer.step, Cause.DONE)
+        return State.DONE
+
+    def _stopped(self, number: int) -> State:
+        self.recorder.fence.check()
+        seconds = self.request.seconds_after(self.job.started) if self.job else 0.0
+        cause, reason = (say(number, self.job, seconds) for say in (signal_cause, signal_reason))
+        self.recorder.ended(State.INTERRUPTED, self.step, cause, reason)
+        return State.INTERRUPTED
+
+    def _own_error(self, error: BaseException) -> tuple[str, str]:
+        """Write down what ended this process; returns what the others are told: its words and its kind."""
+        kind, text = kind_of(error, asked_to_stop=self.request.number != 0), words(error)
+        if self.told:
+            return text, kind.value
+        self.told = True
+        where = f" (rank {self.rank} on {socket.gethostname()})" if self.world_size > 1 else ""
+        reason = f"{text}{where}{_GOES_ON if kind is Kind.AGAIN else ''}"
+        try:
+            if kind.state:
+                self.recorder.ended(kind.state, self.step, kind.cause, reason)
+        except Exception as another:  # the first is the one to be raised
+            logging.error(f"could not write down that it ended by {reason}: {words(another)}")
+        return text, kind.value
+
+    def _end_with_peer(self, death: Death, write: bool) -> None:
+        """End this process, whatever the collective under way is waiting for; one of those left writes down why."""
+        kind = Kind.AGAIN if death.kind == DIED else Kind(death.kind)
+        code = kind.exit_code
+        try:
+            if self.recorder.fence.lost():
+                kind, code = Kind.SUPERSEDED, Kind.SUPERSEDED.exit_code
+            logging.error(f"at step {self.step}: {death}")
+            if write and kind.state:
+                cause = Cause.PEER_DIED if death.kind == DIED else kind.cause
+                self.recorder.last_word(self.folder, kind.state, self.step, cause, _reason(death, kind))
+        finally:
+            logging.shutdown()
+            sys.stdout.flush()
+            os._exit(code)
+
+
+def _reason(death: Death, kind: Kind) -> str:
+    if kind is Kind.AGAIN:
+        return f"{death}{_GOES_ON}"
+    return f"{death.reason.removeprefix('failed: ')} (rank {death.rank} on {death.host})"
 
 
 _DAMAGED = "the checkpoint {} is damaged: {}. It is kept as {}, and the one before it is used."
-
-
-def _train(config: DiffusionTrainer.Config, recorder: Recorder, folder: Path) -> State:
-    trainer = DiffusionTrainer(config, recorder)
-    try:
-        with watched(partial(_end_with_peer, trainer, folder)):
-            return _train_to_an_end(trainer, recorder)
-    finally:
-        trainer.close()
-        if dist.is_initialized():
-            dist.destroy_process_group()
-
-
-def _train_to_an_end(trainer: DiffusionTrainer, recorder: Recorder) -> State:
-    try:
-        recorder.resume_from(latest_step(trainer.checkpointer))
-        trainer.stop_on_signals()
-        trainer.train()
-    except NonFiniteLoss as error:
-        recorder.state(State.FAILED, trainer.step, reason=str(error), last_good_step=error.last_good_step)
-        return State.FAILED
-    state = State.INTERRUPTED if trainer.stopped else State.DONE
-    reason = "asked to stop by a signal; the same command goes on from here" if trainer.stopped else None
-    recorder.state(state, trainer.step, reason=reason)
-    return state
-
-
-def _end_with_peer(trainer: DiffusionTrainer, folder: Path, death: Death, write: bool) -> None:
-    """End this process, whatever the collective under way is waiting for; one of those left writes down why."""
-    reason = f"{death}; the same command goes on from the last checkpoint"
-    logging.error(f"at step {trainer.step}: {reason}")
-    if write:
-        RunRecord(folder).update(state=State.INTERRUPTED, step=trainer.step, reason=reason)
-    logging.shutdown()
-    os._exit(PEER_DIED)
-
-
-def _started(run: RunConfig, folder: Path, world_size: int, before: RunInfo | None) -> RunInfo:
-    shape = model_shape(run)
-    counts = parameters(shape)
-    commit, dirty = _commit()
-    started = RunInfo(
-        run=run.id,
-        study=run.study,
-        variant=run.variant,
-        state=State.RUNNING,
-        config=run.to_json(),
-        depth=run.model.depth,
-        seed=run.training.seed,
-        parameters=Parameters(
-            backbone=counts.backbone,
-            embedding=counts.embedding,
-            by_part={name: getattr(counts, name) for name in counts.__dataclass_fields__},
-        ),
-        flops_per_sample=training_flops(shape),
-        tokens_per_sample=run.tokens_per_sample,
-        versions=_versions(),
-        commit=commit,
-        dirty=dirty,
-        device=f"{device_name()}, {torch.get_num_threads()} threads" if _on_cpu() else device_name(),
-        world_size=world_size,
-        steps=run.training.steps,
-        created=now(),
-        updated=now(),
-    )
-    if before is None:
-        return started
-    return replace(started, created=before.created, wall_seconds=before.wall_seconds, step=before.step)
-
-
-def _on_cpu() -> bool:
-    return not torch.accelerator.is_available()
-
-
-def _versions() -> dict[str, str]:
-    packages = ("prx-scale", "torch", "torchtitan", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
-
-
-def _commit() -> tuple[str | None, bool | None]:
-    """The commit that this package runs from and whether files differ from it; None for an installed package."""
-    where = Path(__file__).resolve().parent
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(where), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-
-    try:
-        if not git("ls-files", str(Path(__file__).resolve())):
-            return None, None
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.SubprocessError):
-        return None, None
+_GOES_ON = "; the same command goes on from the last checkpoint"
 
 
 def _log_to_file(path: Path) -> None:
-    """TorchTitan logs through the root logger: its lines go to a file of the run, warnings to the terminal too."""
+    """TorchTitan logs through the root logger: its lines go to a file of the run, errors and our warnings out too."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     terminal = logging.StreamHandler()
-    terminal.setLevel(logging.ERROR)
+    terminal.addFilter(lambda record: record.levelno >= logging.ERROR or record.name.startswith("prx_scale"))
+    terminal.setLevel(logging.WARNING)
     root = logging.getLogger()
     root.handlers[:] = [handler, terminal]
     root.setLevel(logging.INFO)

@@ -115,7 +115,12 @@ def trainer_config(run: RunConfig, folder: Path, world_size: int) -> DiffusionTr
             enable_wandb=run.logging.wandb,
             disable_color_printing=True,
         ),
-        comm=CommConfig(trace_buf_size=0, train_timeout_seconds=COLLECTIVE_TIMEOUT_SECONDS),
+        comm=CommConfig(
+            trace_buf_size=0,
+            # The first process may have to wait for the run's lock before it meets the others.
+            init_timeout_seconds=COLLECTIVE_TIMEOUT_SECONDS,
+            train_timeout_seconds=COLLECTIVE_TIMEOUT_SECONDS,
+        ),
         debug=DebugConfig(seed=training.seed, print_config=False),
         loss=MSELoss.Config(),
     )

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from parallel.titan import Trainer, add_checkpoint_state, is_non_finite_loss, latest_step
+from parallel.titan import ParallelDims, Trainer, add_checkpoint_state, is_non_finite_loss, latest_step
 from prx_scale.config import RunConfig
 from prx_scale.diffusion.paths import interpolate, velocity
 from prx_scale.models.convert.folder import load_into
 from prx_scale.models.mmdit import MMDiT
+from prx_scale.stopping import StopRequest
 from prx_scale.training.ema import AveragedWeights
 from prx_scale.training.recording import Recorder, RecordingMetrics
 from prx_scale.training.validation import Validator
@@ -43,7 +42,22 @@ class DiffusionTrainer(Trainer):
     class Config(Trainer.Config):
         run: RunConfig
 
-    def __init__(self, config: Config, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        config: Config,
+        recorder: Recorder,
+        request: StopRequest | None = None,
+        on_meeting: Callable[[torch.device], None] = lambda device: None,
+    ) -> None:
+        """Build everything, as far as training itself.
+
+        Args:
+            config: of the trainer.
+            recorder: of the run.
+            request: is looked at after every step; None where no signal is to end training.
+            on_meeting: is called once the processes can talk to each other, before the model is built.
+        """
+        self.request, self.on_meeting = request or StopRequest(), on_meeting
         super().__init__(config)
         self.run = config.run
         self.recorder = recorder
@@ -64,8 +78,15 @@ class DiffusionTrainer(Trainer):
             group=mesh.get_group() if mesh else None,
             micro_batch=config.training.local_batch_size,
         )
-        self.stop_signal: int | None = None
-        self.stopped = False
+        self.stopped_by = 0
+        """The signal that ended training; 0 where none did."""
+        self._saved: int | None = None
+
+    def init_distributed(self) -> ParallelDims:
+        """TorchTitan's, then whatever the processes have to tell each other before they start."""
+        dims = super().init_distributed()
+        self.on_meeting(self.device)
+        return dims
 
     def batch_generator(self, data_iterable: Iterable[Any]) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """Batches, counted in image tokens."""
@@ -112,29 +133,42 @@ class DiffusionTrainer(Trainer):
                 averaged = self.level_validator.losses(model)
             self.recorder.validation(self.step, {"raw": raw, "ema": averaged})
             self.metrics_processor.log_validation(averaged.loss, self.step)
+        if self._saves_by_itself(self.step):
+            self.recorder.check()
+
+    def _saves_by_itself(self, step: int) -> bool:
+        """Whether TorchTitan saves a step once it is done."""
+        return step % self.run.checkpoint.every == 0 or step == self.run.training.steps
 
     def should_continue_training(self) -> bool:
-        """Not after the last step, nor after a signal that asked to stop; then the state is saved first."""
+        """Not after the last step, nor after a signal that asked to stop; then the state is saved first.
+
+        What is saved already, as that of the checkpoint that training went on from, is not written again: a process
+        that is killed while it overwrites its last checkpoint has none.
+        """
+        if self._saved is None or self._saves_by_itself(self.step):
+            self._saved = self.step
         if not super().should_continue_training():
             return False
-        if self.step and self._stop_agreed():
+        self.stopped_by = agreed_signal(self.request, self.device)
+        if self.stopped_by and self._saved != self.step:
+            self.recorder.check()
             self.checkpointer.save(self.step, last_step=True)
-            self.stopped = True
-        return not self.stopped
+        return not self.stopped_by
 
-    def _stop_agreed(self) -> bool:
-        """Whether any process was asked to stop: all must leave at the same step, as saving is collective."""
-        if self.parallel_dims.world_size == 1:
-            return self.stop_signal is not None
-        flag = torch.tensor(float(self.stop_signal is not None), device=self.device)
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-        return bool(flag.item())
 
-    def stop_on_signals(self) -> None:
-        """From now on SIGINT and SIGTERM end training after the step that is under way."""
+def agreed_signal(request: StopRequest, device: torch.device) -> int:
+    """The signal that any process of the default group was asked to stop by.
 
-        def ask(number: int, frame: FrameType | None) -> None:
-            self.stop_signal = number
+    Args:
+        request: of this process.
+        device: that its collectives work on.
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, ask)
+    Returns:
+        The highest number; 0 where there was none.
+    """
+    if dist.get_world_size() == 1:
+        return request.number
+    number = torch.tensor(float(request.number), device=device)
+    dist.all_reduce(number, op=dist.ReduceOp.MAX)
+    return int(number.item())

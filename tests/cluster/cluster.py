@@ -20,27 +20,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster import daemons, hosts, settings
+from tests.cluster import daemons, folders, hosts, settings
 from tests.cluster.daemons import ClusterError, until
+from tests.cluster.packages import available, search_path
 from tests.cluster.settings import NODES
 
-PACKAGES = ("slurm-wlm", "slurmdbd", "munge", "mariadb-server")
-PROGRAMS = (
-    *("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "mariadb-install-db"),
-    *("sbatch", "srun", "squeue", "sinfo", "scontrol", "scancel", "sacct", "sacctmgr"),
-)
-LONGEST_FOLDER = 50  # the path of a unix socket has 107 characters at most
-
-
-def available() -> str | None:
-    """Why no test cluster can run here, or None where one can."""
-    missing = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
-    if missing:
-        return (
-            f"no SLURM here ({', '.join(missing)} missing): make test-slurm,"
-            f" or apt-get install --no-install-recommends {' '.join(PACKAGES)}"
-        )
-    return None if os.geteuid() == 0 else "the test cluster's daemons start as root only: sudo make test-slurm"
+# Variables that would change what SLURM's commands do or print.
+VARIABLES = ("SLURM", "SBATCH", "SALLOC", "SRUN", "SQUEUE", "SINFO", "SACCT", "SCANCEL", "SCONTROL")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +52,7 @@ class Cluster:
         if reason is not None:
             raise ClusterError(reason)
         cluster = cls(folder=folder.resolve())
-        _prepare(cluster.folder)
+        folders.prepare(cluster.folder)
         try:
             cluster._start()
         except BaseException:
@@ -74,63 +60,11 @@ class Cluster:
             raise
         return cluster
 
-    def _start(self) -> None:
-        folder, name = self.folder, f"prx{secrets.token_hex(4)}"
-        ports = settings.free_ports()
-        _write(folder / "slurm.conf", settings.slurm_conf(folder, name, ports))
-        _write(folder / "slurmdbd.conf", settings.slurmdbd_conf(folder, ports))
-        hosts.add(folder)
-        self._start_munge()
-        self._start_database()
-        self._daemon("slurmdbd", "slurmdbd", "-D")
-        self._await("slurmdbd", lambda: self._try("sacctmgr", "-n", "show", "cluster"))
-        self.run("sacctmgr", "-i", "add", "cluster", name)
-        # The cluster comes with root's account; a second one is for jobs that name theirs.
-        self.run("sacctmgr", "-i", "add", "account", settings.ACCOUNT, f"cluster={name}")
-        self.run("sacctmgr", "-i", "add", "user", "root", f"account={settings.ACCOUNT}", f"cluster={name}")
-        self._daemon("slurmctld", "slurmctld", "-D", "-c", "-f", str(folder / "slurm.conf"))
-        self._await("slurmctld", lambda: self._try("scontrol", "ping"))
-        for node in NODES:
-            self.start_node(node)
-        for node in NODES:
-            self._await(f"slurmd-{node}", lambda node=node: self.node_state(node) == "idle")
-
-    def _start_munge(self) -> None:
-        key = self.folder / "munge.key"
-        _write(key, "")
-        key.write_bytes(secrets.token_bytes(1024))
-        places = {"socket": "munge.socket", "key-file": key.name, "pid-file": "munged.pid", "seed-file": "munged.seed"}
-        words = [f"--{option}={self.folder / file}" for option, file in places.items()]
-        self._daemon("munged", "munged", "--foreground", *words)
-        self._await("munged", (self.folder / "munge.socket").exists)
-
-    def _start_database(self) -> None:
-        install = ("mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={self.folder / 'database'}")
-        quiet = ("--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve")
-        made = subprocess.run([*install, *quiet], env=self.environment, capture_output=True, text=True, timeout=60)
-        if made.returncode != 0:
-            raise ClusterError(f"{self.folder}: no database\n{(made.stdout + made.stderr)[-2000:]}")
-        self._daemon("mariadb", *settings.mariadb_words(self.folder))
-        self._await("mariadb", (self.folder / "mariadb.socket").exists)
-
-    def _daemon(self, name: str, *words: str, within: str = "") -> None:
-        program = shutil.which(words[0], path=_path()) or words[0]
-        environment = {**self.environment, "MYSQL_UNIX_PORT": str(self.folder / "mariadb.socket")}
-        daemons.start(self.folder, name, (program, *words[1:]), environment, within=self.folder / within)
-
-    def _await(self, name: str, ready: Callable[[], bool], seconds: float = 30) -> None:
-        def ended() -> bool:
-            return daemons.running(self.folder, name) is None
-
-        if not until(lambda: ended() or ready(), seconds) or ended():
-            what = "ended at once" if ended() else f"is not ready after {seconds:.0f} s"
-            raise ClusterError(f"{self.folder}: {name} {what}\n{daemons.tail(self.folder, name)}")
-
     @property
     def environment(self) -> dict[str, str]:
         """Environment variables for commands that shall use this cluster."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM", "SBATCH", "SALLOC"))}
-        return {**kept, "PATH": _path(), "SLURM_CONF": str(self.folder / "slurm.conf")}
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(VARIABLES)}
+        return {**kept, "PATH": search_path(), "SLURM_CONF": str(self.folder / "slurm.conf")}
 
     def run(self, *words: str, seconds: float = 60) -> str:
         """Runs a command in this cluster.
@@ -155,18 +89,12 @@ class Cluster:
             raise ClusterError(f"{' '.join(words)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
 
-    def _try(self, *words: str) -> bool:
-        try:
-            return "DOWN" not in self.run(*words, seconds=10)
-        except ClusterError:
-            return False
-
     def node_state(self, node: str) -> str:
         """The state of a node in sinfo's words, such as "idle", "mixed" or "down*"."""
-        return self.run("sinfo", "-h", "-N", "-p", "main", "-n", node, "-o", "%T").strip()
+        return self.run("sinfo", "-h", "-N", "-p", settings.MAIN, "-n", node, "-o", "%T").strip()
 
     def start_node(self, node: str) -> None:
-        """Starts the slurmd of a node."""
+        """Starts the slurmd of a node where it is not running."""
         if daemons.running(self.folder, f"slurmd-{node}") is None:
             words = ("slurmd", "-D", "-N", node, "-f", str(self.folder / "slurm.conf"))
             self._daemon(f"slurmd-{node}", *words, within=f"spool-{node}")
@@ -195,41 +123,68 @@ class Cluster:
             daemons.stop(self.folder, name)
         hosts.remove(self.folder)
 
+    def _start(self) -> None:
+        folder, name = self.folder, f"prx{secrets.token_hex(4)}"
+        ports = settings.free_ports()
+        folders.write(folder / "slurm.conf", settings.slurm_conf(folder, name, ports))
+        folders.write(folder / "slurmdbd.conf", settings.slurmdbd_conf(folder, ports), secret=True)
+        folders.write(folder / "cgroup.conf", settings.CGROUP_CONF)
+        hosts.add(folder)
+        self._start_munge()
+        self._start_database()
+        self._start_accounting(name)
+        self._daemon("slurmctld", "slurmctld", "-D", "-c", "-f", str(folder / "slurm.conf"))
+        self._await("slurmctld", lambda: self._answers("scontrol", "ping"))
+        for node in NODES:
+            self.start_node(node)
+        for node in NODES:
+            self._await(f"slurmd-{node}", lambda node=node: self.node_state(node) == "idle")
 
-def _path() -> str:
-    # Daemons are in sbin, which is not on every user's path.
-    return f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
+    def _start_munge(self) -> None:
+        folders.write(self.folder / "munge.key", secrets.token_bytes(1024), secret=True)
+        places = {
+            "socket": "munge.socket",
+            "key-file": "munge.key",
+            "pid-file": "munged.pid",
+            "seed-file": "munge.seed",
+        }
+        words = [f"--{option}={self.folder / file}" for option, file in places.items()]
+        self._daemon("munged", "munged", "--foreground", *words)
+        self._await("munged", (self.folder / "munge.socket").exists)
 
+    def _start_database(self) -> None:
+        words = ["mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={self.folder / 'database'}"]
+        words += ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
+        self.run(*words)
+        self._daemon("mariadb", *settings.mariadb_words(self.folder))
+        self._await("mariadb", settings.database_socket(self.folder).exists)
 
-def _prepare(folder: Path) -> None:
-    if len(str(folder)) > LONGEST_FOLDER:
-        raise ClusterError(f"{folder}: longer than the {LONGEST_FOLDER} characters that leave room for sockets")
-    if folder.exists() and any(folder.iterdir()):
-        _check_stopped(folder)
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o755)
-    for name in ("logs", "pids", "state", *(f"spool-{node}" for node in NODES)):
-        (folder / name).mkdir(mode=0o755)
+    def _start_accounting(self, name: str) -> None:
+        self._daemon("slurmdbd", "slurmdbd", "-D")
+        self._await("slurmdbd", lambda: self._answers("sacctmgr", "-n", "show", "cluster"))
+        self.run("sacctmgr", "-i", "add", "cluster", name)
+        # The cluster comes with root's account; the second one is for jobs that name theirs.
+        self.run("sacctmgr", "-i", "add", "account", settings.ACCOUNT, f"cluster={name}")
+        self.run("sacctmgr", "-i", "add", "user", "root", f"account={settings.ACCOUNT}", f"cluster={name}")
 
+    def _daemon(self, name: str, *words: str, within: str = "") -> None:
+        program = shutil.which(words[0], path=search_path()) or words[0]
+        environment = {**self.environment, "MYSQL_UNIX_PORT": str(settings.database_socket(self.folder))}
+        daemons.start(self.folder, name, (program, *words[1:]), environment, within=self.folder / within)
 
-def _check_stopped(folder: Path) -> None:
-    if not is_cluster(folder):
-        raise ClusterError(f"{folder}: holds other files; name a new folder")
-    alive = [path.name for path in (folder / "pids").glob("*") if daemons.running(folder, path.name) is not None]
-    if alive:
-        raise ClusterError(f"{folder}: {', '.join(sorted(alive))} of this cluster running; stop it first")
+    def _await(self, name: str, ready: Callable[[], bool], seconds: float = 30) -> None:
+        def ended() -> bool:
+            return daemons.running(self.folder, name) is None
 
+        if not until(lambda: ended() or ready(), seconds) or ended():
+            what = "has ended" if ended() else f"is not ready after {seconds:.0f} s"
+            raise ClusterError(f"{self.folder}: {name} {what}\n{daemons.tail(self.folder, f'{name}.out')}")
 
-def is_cluster(folder: Path) -> bool:
-    """Whether a test cluster was started in `folder`."""
-    configuration = folder / "slurm.conf"
-    return configuration.is_file() and configuration.read_text().startswith(settings.MARK)
-
-
-def _write(path: Path, text: str) -> None:
-    path.touch(mode=0o600 if path.suffix == ".key" or "dbd" in path.name else 0o644)
-    path.write_text(text)
+    def _answers(self, *words: str) -> bool:
+        try:
+            return "DOWN" not in self.run(*words, seconds=10)
+        except ClusterError:
+            return False
 
 
 def main(words: list[str]) -> int:
@@ -241,7 +196,7 @@ def main(words: list[str]) -> int:
     try:
         if verb == "start":
             Cluster.start(folder)
-        elif not is_cluster(folder):
+        elif not folders.is_cluster(folder):
             raise ClusterError(f"{folder}: no test cluster was started here")
         elif verb == "stop":
             Cluster(folder=folder).stop()

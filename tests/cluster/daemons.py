@@ -17,13 +17,13 @@ class ClusterError(Exception):
     """The cluster cannot start, or did not do what it was asked for in time."""
 
 
-def until(predicate: Callable[[], bool], seconds: float) -> bool:
-    """Whether `predicate` holds within `seconds`."""
+def until(predicate: Callable[[], bool], seconds: float, *, pause: float = 0.05) -> bool:
+    """Whether `predicate` holds within `seconds`, asked after every `pause`."""
     deadline = time.monotonic() + seconds
     while not predicate():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.05)
+        time.sleep(pause)
     return True
 
 
@@ -88,7 +88,7 @@ def send(pid: int, number: signal.Signals) -> None:
         os.waitpid(pid, os.WNOHANG)
 
 
-def job_processes(folder: Path, node: str | None = None) -> list[int]:
+def job_processes(folder: Path, node: str | None = None, *, keepers: bool = True) -> list[int]:
     """Processes of jobs of a cluster: the keepers of steps (slurmstepd) and all that they started.
 
     A keeper has its slurmd's working folder, and hides its environment.
@@ -96,25 +96,23 @@ def job_processes(folder: Path, node: str | None = None) -> list[int]:
     Args:
         folder: the cluster's.
         node: only those of this node.
+        keepers: whether the keepers are wanted too.
     """
     spools = [f"{folder}/spool-{name}" for name in (NODES if node is None else (node,))]
-    found = {pid for pid in _pids() if _name(pid) == "slurmstepd" and _cwd(pid) in spools}
-    fresh = found
+    roots = {pid for pid in _pids() if _name(pid) == "slurmstepd" and _cwd(pid) in spools}
+    found, fresh = roots, roots
     parents = {pid: _parent(pid) for pid in _pids()}
     while fresh:
         fresh = {pid for pid, parent in parents.items() if parent in fresh}
-        found |= fresh
-    return sorted(found)
+        found = found | fresh
+    return sorted(found if keepers else found - roots)
 
 
-def tail(folder: Path, name: str, lines: int = 15) -> str:
-    """The last lines of what a daemon wrote."""
-    parts: list[str] = []
-    for path in (folder / "logs" / f"{name}.out", folder / "logs" / f"{name}.log"):
-        text = path.read_text(errors="replace").splitlines() if path.exists() else []
-        if text:
-            parts += [f"-- {path}", *text[-lines:]]
-    return "\n".join(parts)
+def tail(folder: Path, file: str, lines: int = 15) -> str:
+    """The last lines of a file of the cluster's logs, under its path."""
+    path = folder / "logs" / file
+    text = path.read_text(errors="replace").splitlines() if path.exists() else []
+    return "\n".join([f"-- the end of {path}", *text[-lines:]])
 
 
 def _pids() -> list[int]:

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NODES = ("n1", "n2")
+MAIN = "main"
+URGENT = "urgent"
 CPUS = 4
 MEMORY_MB = 8000
 GRACE_S = 20
 ACCOUNT = "lab"
+# By default slurmd looks for control groups at its start, and ends where there are none, though nothing here uses them.
+CGROUP_CONF = "CgroupPlugin=cgroup/v1\n"
 MARK = "# A test cluster of prx-scale; its folder may be removed when it is stopped."
 
 
@@ -64,7 +68,7 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 CredType=cred/munge
-# A requeued job waits until its old credential has expired.
+# A requeued job waits until its old credential has expired; less than 5 is taken for the default, 120.
 AuthInfo={auth},cred_expire=5
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 MailProg=/bin/true
@@ -91,6 +95,8 @@ JobRequeue=1
 MaxArraySize=8
 KillWait=10
 SlurmdTimeout=8
+# With these two, a node whose slurmd was killed is down after 17 s; with MessageTimeout's default of 10 s, after 27.
+MessageTimeout=5
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=2,sched_min_interval=0,bf_interval=2,batch_sched_delay=1
 
@@ -106,8 +112,8 @@ JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=5
 
 {nodes}
-PartitionName=main Nodes={",".join(NODES)} Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime={GRACE_S} State=UP
-PartitionName=urgent Nodes={",".join(NODES)} PriorityTier=10 PreemptMode=OFF State=UP
+PartitionName={MAIN} Nodes={",".join(NODES)} Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime={GRACE_S} State=UP
+PartitionName={URGENT} Nodes={",".join(NODES)} PriorityTier=10 PreemptMode=OFF State=UP
 """
 
 
@@ -120,6 +126,7 @@ AuthInfo=socket={folder}/munge.socket
 DbdHost=localhost
 DbdAddr=127.0.0.1
 DbdPort={ports.accounting}
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmUser=root
 PidFile={folder}/slurmdbd.pid
 LogFile={folder}/logs/slurmdbd.log
@@ -131,6 +138,11 @@ StorageLoc=slurm_acct_db
 """
 
 
+def database_socket(folder: Path) -> Path:
+    """Where the database listens: in its own folder, which only root can enter."""
+    return folder / "database" / "socket"
+
+
 def mariadb_words(folder: Path) -> tuple[str, ...]:
     """The command of a small MariaDB that listens on a socket in `folder` and nowhere else."""
     return (
@@ -138,7 +150,7 @@ def mariadb_words(folder: Path) -> tuple[str, ...]:
         "--no-defaults",
         "--user=root",
         f"--datadir={folder}/database",
-        f"--socket={folder}/mariadb.socket",
+        f"--socket={database_socket(folder)}",
         f"--pid-file={folder}/mariadb.pid",
         "--skip-networking",
         "--skip-name-resolve",

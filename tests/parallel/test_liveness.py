@@ -21,15 +21,20 @@ from parallel.liveness import watched
 dist.init_process_group("gloo")
 rank, how = dist.get_rank(), sys.argv[1]
 def end(death, write):
-    print(f"{rank} hears: {death}; writes: {write}", flush=True)
+    print(f"{rank} hears: {death}; kind: {death.kind}; writes: {write}", flush=True)
     os._exit(7)
-with watched(end):
+def tell(error):
+    print(f"{rank} tells", flush=True)
+    return f"{type(error).__name__}: {error}", "its own"
+with watched(end, tell):
     dist.barrier()
-    if how == "leave" or rank == 2:
+    if how == "leave" or rank == int(sys.argv[2]):
         if how == "kill":
             os.kill(os.getpid(), 9)
         if how == "raise":
             raise ValueError("out of something")
+        if how == "fail":
+            raise RuntimeError("as a collective does")
     else:
         time.sleep(30)
 print(f"{rank} is done", flush=True)
@@ -38,14 +43,14 @@ os._exit(0)
 """
 
 
-def outcome(how: str, tmp_path: Path, world: int = 3) -> list[tuple[int, str]]:
+def outcome(how: str, tmp_path: Path, victim: int = 2, world: int = 3) -> list[tuple[int, str]]:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
     ranks = [
         subprocess.Popen(
-            [sys.executable, str(script), how],
+            [sys.executable, str(script), how, str(victim)],
             env={
                 **os.environ,
                 "RANK": str(rank),
@@ -74,10 +79,20 @@ def test_a_killed_process_is_named_to_all_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_error_is_told_with_its_message(tmp_path: Path) -> None:
-    zero, one, _ = outcome("raise", tmp_path)
-    for code, output in (zero, one):
-        assert code == 7 and "failed: ValueError: out of something" in output
+def test_an_error_is_told_with_its_message_and_kind(tmp_path: Path) -> None:
+    zero, one, two = outcome("raise", tmp_path)
+    assert two == (1, "2 tells\n")
+    for rank, (code, output) in enumerate((zero, one)):
+        assert code == 7 and "failed: ValueError: out of something; kind: its own" in output
+        assert output.rstrip().endswith(f"writes: {rank == 0}")
+
+
+@pytest.mark.slow
+def test_an_error_of_the_first_is_its_own_to_write_down(tmp_path: Path) -> None:
+    zero, one, two = outcome("fail", tmp_path, victim=0)
+    assert zero == (1, "0 tells\n")
+    for code, output in (one, two):
+        assert code == 7 and output.rstrip().endswith("kind: its own; writes: False")
 
 
 @pytest.mark.slow

@@ -12,20 +12,13 @@ import pytest
 
 from parallel.checkpoints import defect, finished_steps, set_aside_damaged
 from prx_scale import runs
+from prx_scale.attempts import Attempts, Cause, End
 from tests.prx_scale.training.studies import command, ended, info, run_folder, start, train, write_study
 
 pytestmark = pytest.mark.slow
 
 SECONDS_TO_END = 20
 """The collectives' own timeout is ten minutes."""
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty steps of two processes: on a busy machine too, there is time to kill one in the middle."""
-    study = write_study(tmp_path_factory.mktemp("two") / "small", steps=60)
-    assert all(code == 0 for code, _ in ended(start(command(study), 2)))
-    return study
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +30,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_rank_is_named_and_the_restart_is_bitwise(victim: int, uninterrupted: Path, tmp_path: Path) -> None:
+def test_a_killed_rank_is_named_and_the_restart_is_bitwise(victim: int, two_processes: Path, tmp_path: Path) -> None:
     study = write_study(tmp_path / "small", steps=60)
     ranks = start(command(study), 2)
     deadline = time.monotonic() + 200
@@ -46,15 +39,17 @@ def test_a_killed_rank_is_named_and_the_restart_is_bitwise(victim: int, uninterr
         time.sleep(0.005)
     os.kill(ranks[victim].pid, signal.SIGKILL)
     (code, errors), _ = reversed(ended(ranks, SECONDS_TO_END)) if victim == 0 else ended(ranks, SECONDS_TO_END)
-    assert code == 1
+    assert code == 75
     said = f"rank {victim} (process {ranks[victim].pid} on "
     assert said in errors and "died" in errors
     record = info(study)
     assert record["state"] == "interrupted"
     assert said in str(record["reason"]) and "goes on from the last checkpoint" in str(record["reason"])
+    last = Attempts(run_folder(study)).rows()[-1]
+    assert isinstance(last, End) and (last.cause, last.reason) == (Cause.PEER_DIED, record["reason"])
     assert all(code == 0 for code, _ in ended(start(command(study), 2)))
     assert runs.load(study, "train")["step"].to_list() == list(range(1, 61))
-    expected = (run_folder(uninterrupted) / "validation.jsonl").read_bytes()
+    expected = (run_folder(two_processes) / "validation.jsonl").read_bytes()
     assert (run_folder(study) / "validation.jsonl").read_bytes() == expected
 
 
