@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from prx_scale.data.buckets import (
@@ -74,11 +74,12 @@ def test_sd3_list_at_1024_is_near_the_area_of_the_square() -> None:
     assert all(abs(b.height * b.width / 1024**2 - 1) <= 32 / min(b.height, b.width) for b in found)
 
 
+@example(image_size=880, limit=1.9)
 @given(image_size=st.integers(4, 80).map(lambda n: n * 16), limit=st.floats(1.0, 6.0))
 def test_sd3_lists_are_alike_both_ways_round(image_size: int, limit: float) -> None:
     found = near_area_buckets(image_size, 16, 1 / limit, limit)
     assert names(found) == turned(found) and f"{image_size}x{image_size}" in names(found)
-    assert all(1 / limit <= bucket.ratio <= limit for bucket in found)
+    assert all(max(bucket.ratio, 1 / bucket.ratio) <= limit * (1 + 1e-8) for bucket in found)
 
 
 def test_square_is_one_bucket() -> None:
