@@ -39,13 +39,14 @@ class Dealt:
     samples: Numbers
     """(n, B)"""
     waiting: Stretch
+    """In the order in which they came, within each bucket."""
 
 
 def deal(waiting: Stretch, arriving: Stretch, batch: int) -> Dealt:
     """Deal samples into batches, each due when its last sample arrives.
 
     Args:
-        waiting: from before, fewer than a batch of each bucket, in the order in which they came.
+        waiting: from before, fewer than a batch of each bucket, those of one in the order in which they came.
         arriving: what comes next.
         batch: samples of a batch.
     """
@@ -57,7 +58,7 @@ def deal(waiting: Stretch, arriving: Stretch, batch: int) -> Dealt:
     full = place < np.repeat(counts // batch * batch, counts)
     rows = by_bucket[full].reshape(-1, batch)
     rows = rows[np.argsort(rows[:, -1])]
-    left = np.sort(by_bucket[~full])
+    left = by_bucket[~full]
     return Dealt(
         buckets=buckets[rows[:, 0]],
         samples=samples[rows],

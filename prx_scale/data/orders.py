@@ -156,6 +156,24 @@ class ShuffledOrder:
         return samples[np.argsort(self._keys(epoch, samples, 0))]
 
 
+def block_starts(lengths: Sequence[int], least: int = BLOCK) -> Numbers:
+    """Blocks of whole shards.
+
+    Args:
+        lengths: samples of each shard, in order.
+        least: samples that a block has, but for the last.
+
+    Returns:
+        (blocks,) first sample of each.
+    """
+    starts, first, total = [0], 0, sum(lengths)
+    for end in np.cumsum(lengths).tolist():
+        if end - first >= least and end < total:
+            starts.append(end)
+            first = end
+    return np.array(starts, dtype=np.int64)
+
+
 class MixedOrder:
     """Several orders, dealt into one by fixed shares, rounded to a millionth.
 

@@ -29,7 +29,7 @@ from prx_scale.stages import (
     step_after,
     step_sources,
 )
-from prx_scale.stagetables import parse_stages, with_steps
+from prx_scale.stagetables import parse_stages, stages_identity, with_steps
 
 BASE = """
 [study]
@@ -282,6 +282,7 @@ def test_epochs_become_steps_where_samples_are_counted() -> None:
     stages = parse_stages([{"name": "sft", "epochs": 10, "data": [{"path": "curated"}]}], "s.toml:")
     (stage,) = with_steps(stages, 64, lambda stage: 3350, "s.toml:")
     assert stage.steps == 523 and stage.epochs == 10
+    assert stages_identity([stage]) == stages_identity([replace(stage, epochs=0.0)])
     (own,) = with_steps([replace(stages[0], batch=32)], None, lambda stage: 3350, "s.toml:")
     assert own.steps == 1046
     with pytest.raises(InputError, match="batch is swept"):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prx_scale.data.batchplan import Batch, BatchPlan, deal
-from prx_scale.data.orders import MixedOrder, Numbers, Order, ShuffledOrder, Stretch
+from prx_scale.data.orders import MixedOrder, Numbers, Order, ShuffledOrder, Stretch, block_starts
 from prx_scale.data.queues import BucketQueues
 
 FEWER = settings(max_examples=50)
@@ -213,6 +213,12 @@ def test_rare_buckets_are_found_again_far_back() -> None:
 def test_an_order_without_samples_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one sample"):
         ShuffledOrder(np.array([-1, -1]), 2, seed=0)
+
+
+def test_blocks_are_whole_shards() -> None:
+    assert block_starts([3, 4, 5, 1, 9, 2], least=7).tolist() == [0, 7, 22]
+    assert block_starts([3, 4], least=7).tolist() == [0]
+    assert block_starts([], least=7).tolist() == [0]
 
 
 def mixed(first: Case, second: Case, weights: tuple[float, float, float]) -> tuple[MixedOrder, list[ShuffledOrder]]:

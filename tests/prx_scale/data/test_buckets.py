@@ -140,10 +140,15 @@ def test_turned_images_are_in_turned_buckets(buckets: tuple[Bucket, ...], height
         assert upright + across == len(buckets) - 1
 
 
-def test_ties_go_to_the_squarer_bucket() -> None:
-    """3:2 lies between 1:1 and 9:4 on the logarithmic scale; the tie is exact although 2/3 is no binary fraction."""
-    buckets = (Bucket(height=90, width=40), Bucket(height=60, width=60), Bucket(height=40, width=90))
-    assert assign(buckets, [300, 200], [200, 300]).tolist() == [1, 1]
+@pytest.mark.parametrize(("long", "short"), [(3, 2), (2, 1), (18, 11), (23, 15)])
+def test_ties_go_to_the_squarer_bucket(long: int, short: int) -> None:
+    """3:2 lies between 1:1 and 9:4 on the logarithmic scale, whatever rounding does to 2/3."""
+    sides = (long**2, short**2)
+    buckets = tuple(Bucket(height=h, width=w) for h, w in (sides, (long * short, long * short), sides[::-1]))
+    assert assign(buckets, [100 * long, 100 * short], [100 * short, 100 * long]).tolist() == [1, 1]
+
+
+def test_a_tie_between_equals_goes_to_the_taller_bucket() -> None:
     assert assign(LISTS[-1], [64], [64]).tolist() == [0]
 
 
