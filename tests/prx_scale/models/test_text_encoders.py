@@ -62,9 +62,9 @@ def test_the_three_of_sd3_agree_with_diffusers(folders: Path) -> None:
     }
     tokenizers = {f"tokenizer{n}": AutoTokenizer.from_pretrained(root / f"tokenizer{n}") for n in ("", "_2", "_3")}
     pipeline = StableDiffusion3Pipeline(
-        transformer=None,  # pyright: ignore[reportArgumentType]
-        scheduler=None,  # pyright: ignore[reportArgumentType]
-        vae=None,  # pyright: ignore[reportArgumentType]
+        transformer=None,
+        scheduler=None,
+        vae=None,
         text_encoder_3=T5EncoderModel.from_pretrained(root / "text_encoder_3"),
         **models,
         **tokenizers,
@@ -142,9 +142,9 @@ def test_qwen_agrees_with_the_pipeline_of_qwen_image(folders: Path) -> None:
     from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
     pipeline = QwenImagePipeline(
-        transformer=None,  # pyright: ignore[reportArgumentType]
-        scheduler=None,  # pyright: ignore[reportArgumentType]
-        vae=None,  # pyright: ignore[reportArgumentType]
+        transformer=None,
+        scheduler=None,
+        vae=None,
         text_encoder=Qwen2_5_VLForConditionalGeneration.from_pretrained(folders / "qwen"),
         tokenizer=AutoTokenizer.from_pretrained(folders / "qwen"),
     )
