@@ -169,7 +169,7 @@ def failures(groups: Sequence[FailureGroup]) -> list[Text]:
 
     lines: list[Text] = []
     for group in groups:
-        count = len(group.failures)
+        count = "1 run" if len(group.failures) == 1 else f"{len(group.failures)} runs"
         lines += [Text(), Text.assemble((f"{count} failed: {group.cause}", "bold red"))]
         lines.append(Text(f"  {shortened_runs(group.runs)}"))
         lines += [Text(f"    {line}", style="dim") for line in group.failures[0].lines]
