@@ -52,7 +52,7 @@ def call(*words: str, timeout: float = TIMEOUT_SECONDS) -> str:
 
 def _run(words: Sequence[str], timeout: float = TIMEOUT_SECONDS) -> subprocess.CompletedProcess[str]:
     shown = " ".join(words)
-    shown = shown if len(shown) <= 120 else f"{shown[:117]}..."
+    shown = shown if len(shown) <= 80 else words[0]
     try:
         done = subprocess.run(
             words, capture_output=True, text=True, errors="replace", timeout=timeout, env=environment(), check=False
@@ -91,7 +91,9 @@ def _queue(arrays: str) -> dict[str, JobStatus]:
     columns = ",".join(f"{name}:{width}{jobstatus.SEPARATOR}" for name, width in jobstatus.SQUEUE_FIELDS)
     try:
         # Those that ended some minutes ago are still there, and known better than in accounting, which comes after.
-        return jobstatus.parse_squeue(call("squeue", "--noheader", "--states=all", f"--Format={columns}", "-j", arrays))
+        # Each task on a line of its own: a requeued task that waits with its array shows no restarts otherwise.
+        shape = ("--noheader", "--array", "--states=all", f"--Format={columns}")
+        return jobstatus.parse_squeue(call("squeue", *shape, "-j", arrays))
     except InputError as error:
         if jobstatus.NAMES_NO_JOB in str(error):
             return {}
@@ -166,10 +168,11 @@ def site_limits(options: Mapping[str, str | bool] | None = None) -> SiteLimits:
     chosen = {key: value for key, value in (options or {}).items() if isinstance(value, str)}
     config = _config(call("scontrol", "show", "config"))
     user = getpass.getuser()
+    enforced = "limits" in config.get("AccountingStorageEnforce", "")
     return SiteLimits(
         max_array_size=int(config["MaxArraySize"]),
         max_job_count=int(config["MaxJobCount"]),
-        max_submit=_max_submit(user, chosen) if "limits" in config.get("AccountingStorageEnforce", "") else None,
+        max_submit=_max_submit(user, chosen) if enforced else None,
         submitted_now=len(call("squeue", "--noheader", "--array", "--user", user, "--format=%i").split()),
     )
 
@@ -181,12 +184,14 @@ def _config(text: str) -> dict[str, str]:
 
 def _max_submit(user: str, chosen: Mapping[str, str]) -> int | None:
     shape = ("--noheader", "--parsable2", "show")
-    default = call("sacctmgr", *shape, "user", user, "format=DefaultAccount").strip()
-    account = chosen.get("account", default)
-    own = f"account={account}"
     columns = "format=Partition,DefaultQOS,MaxSubmitJobs,GrpSubmitJobs"
-    associations = call("sacctmgr", *shape, "associations", "where", f"user={user}", own, columns)
-    qos = call("sacctmgr", *shape, "qos", "format=Name,MaxSubmitJobsPerUser,MaxSubmitJobsPerAccount,GrpSubmitJobs")
+    try:
+        default = call("sacctmgr", *shape, "user", user, "format=DefaultAccount").strip()
+        own = f"account={chosen.get('account', default)}"
+        associations = call("sacctmgr", *shape, "associations", "where", f"user={user}", own, columns)
+        qos = call("sacctmgr", *shape, "qos", "format=Name,MaxSubmitJobsPerUser,MaxSubmitJobsPerAccount,GrpSubmitJobs")
+    except InputError:  # accounting is down: the controller goes on without, and refuses what is too much
+        return None
     return least_submit(associations, qos, chosen)
 
 

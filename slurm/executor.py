@@ -47,8 +47,8 @@ class Batch:
     works: tuple[Work, ...]
     after: str = ""
     """SLURM's dependency, as afterany:123."""
-    restarts: bool = False
-    """Ask SLURM for another start where the processes' exit code says so."""
+    max_restarts: int = 0
+    """How often SLURM is asked for another start where the processes' exit code says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,12 +186,17 @@ def _srun_arguments(batch: Batch) -> list[str]:
 
 def _teardown(batch: Batch) -> list[str]:
     lines = ["code=$?"]
-    if batch.restarts:
+    if batch.max_restarts:
+        # What dies before it can count its starts is counted here.
         lines += [
             "# 75: worth another try; 130: asked to stop and saved; from 128 on: killed by a signal",
             'if [ "$code" -eq 75 ] || [ "$code" -ge 128 ]; then',
-            '  echo "prx-scale: exit code $code, asking SLURM to start job $SLURM_JOB_ID again"',
-            '  scontrol requeue "$SLURM_JOB_ID" && sleep 300',
+            f'  if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {batch.max_restarts} ]; then',
+            '    echo "prx-scale: exit code $code, asking SLURM to start job $SLURM_JOB_ID again"',
+            '    scontrol requeue "$SLURM_JOB_ID" && sleep 300',
+            "  else",
+            f'    echo "prx-scale: exit code $code after {batch.max_restarts} restarts, not started again"',
+            "  fi",
             "fi",
         ]
     return [*lines, 'exit "$code"']

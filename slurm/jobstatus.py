@@ -14,10 +14,10 @@ NAMES_NO_JOB = "Invalid job id specified"
 """What squeue says where none of the jobs asked for is in the queue."""
 
 SQUEUE_FIELDS = (
-    ("JobArrayID", 4096),
+    ("JobArrayID", 64),
     ("State", 20),
-    ("Reason", 80),
-    ("NodeList", 1024),
+    ("Reason", 160),
+    ("NodeList", 256),
     ("RestartCnt", 8),
     ("TimeUsed", 20),
     ("TimeLimit", 20),
@@ -25,7 +25,7 @@ SQUEUE_FIELDS = (
     ("StartTime", 24),
     ("exit_code", 16),
 )
-"""With the width to which squeue cuts each."""
+"""With the width to which squeue cuts and fills each."""
 SACCT_FIELDS = (
     "JobID",
     "State",
@@ -35,6 +35,7 @@ SACCT_FIELDS = (
     "TimelimitRaw",
     "ExitCode",
     "Submit",
+    "DBIndex",
 )
 
 
@@ -47,6 +48,8 @@ class Phase(StrEnum):
 
 
 _WAITING = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
+_REQUEUED = {"REQUEUED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL"}
+"""How starts end that accounting keeps a row of each for."""
 _RUNNING = {"RUNNING", "COMPLETING", "CONFIGURING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED"}
 
 
@@ -74,6 +77,8 @@ class JobStatus:
     nodes: str = ""
     """As SLURM lists them: n[1-4]."""
     restarts: int = 0
+    earlier: tuple[str, ...] = ()
+    """How its earlier starts ended, as PREEMPTED or NODE_FAIL, where accounting says."""
     elapsed_seconds: int | None = None
     """Since its present start."""
     limit_seconds: int | None = None
@@ -199,25 +204,37 @@ def parse_sacct(text: str) -> dict[str, JobStatus]:
     Args:
         text: columns as in `SACCT_FIELDS`, without headings, with a row for each start of a job.
     """
-    newest: dict[str, JobStatus] = {}
-    for row in _rows(text, len(SACCT_FIELDS)):
-        job, words, reason, nodes, elapsed, limit, codes, _ = row[: len(SACCT_FIELDS)]
-        state = words.split()[0] if words else "UNKNOWN"
-        code, _, signal = codes.partition(":")
-        status = JobStatus(
-            job=job,
-            state=state,
-            reason="" if reason == "None" else reason,
-            nodes="" if nodes.startswith("None") else nodes,
-            elapsed_seconds=int(elapsed) if elapsed.isdigit() else None,
-            limit_seconds=60 * int(limit) if limit.isdigit() else None,
-            exit_code=int(code) if code.isdigit() else None,
-            signal=(int(signal) or None) if signal.isdigit() else None,
-        )
-        for task in expand(job):
-            restarts = newest[task].restarts + 1 if task in newest else 0
-            newest[task] = replace(status, job=task, restarts=restarts)
-    return newest
+    found: dict[str, JobStatus] = {}
+    rows = list(_rows(text, len(SACCT_FIELDS)))
+    # The row of an array stands for tasks that never started, and lags behind: a task's own row is the truer one.
+    for row in sorted(rows, key=lambda row: ("[" not in row[0], _number(row[-2]), _number(row[-1]))):
+        status = _account(row)
+        for task in expand(status.job):
+            before = found.get(task)
+            earlier = (*before.earlier, before.state) if before and before.state in _REQUEUED else ()
+            found[task] = replace(status, job=task, earlier=earlier, restarts=len(earlier))
+    return found
+
+
+def _account(row: Sequence[str]) -> JobStatus:
+    job, words, reason, nodes, elapsed, limit, codes, _, _ = row
+    state = words.split()[0] if words else "UNKNOWN"  # CANCELLED by 1000
+    code, _, signal = codes.partition(":")
+    ended = phase_of(state) is Phase.ENDED
+    return JobStatus(
+        job=job,
+        state=state,
+        reason="" if ended or reason == "None" else reason,
+        nodes="" if nodes.startswith("None") else nodes,
+        elapsed_seconds=_number(elapsed),
+        limit_seconds=60 * _number(limit) or None,
+        exit_code=_number(code) if ended else None,
+        signal=_number(signal) or None,
+    )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0
 
 
 def clock(text: str) -> int | None:
@@ -245,18 +262,25 @@ def combine(jobs: Sequence[str], queue: Mapping[str, JobStatus], accounts: Accou
         queue: what squeue said.
         accounts: what sacct said.
     """
-    arrays = {array_of(job) for job in accounts.jobs}
-    return {job: queue[job] if job in queue else _outside_queue(job, accounts, arrays) for job in jobs}
+    arrays = {array_of(job) for job in (*queue, *(job for job in accounts.jobs if not accounts.complaint))}
+    return {job: _combined(job, queue.get(job), accounts, arrays) for job in jobs}
 
 
-def _outside_queue(job: str, accounts: Accounts, arrays: set[str]) -> JobStatus:
+def _combined(job: str, queued: JobStatus | None, accounts: Accounts, arrays: set[str]) -> JobStatus:
+    known = accounts.jobs.get(job)
+    if queued:
+        return replace(queued, earlier=known.earlier) if known else queued
     if accounts.complaint:
         return JobStatus(job=job, state="UNKNOWN", reason=f"no longer queued; {accounts.complaint}")
-    known = accounts.jobs.get(job)
-    if known is None:
-        # Accounting forgets a task that was cancelled on its own before it had started.
-        state = "CANCELLED" if "_" in job and array_of(job) in arrays else "UNKNOWN"
-        return JobStatus(job=job, state=state, reason="not in the queue, nor in accounting")
-    if known.phase is not Phase.ENDED:
-        return replace(known, state="UNKNOWN", reason=f"{known.state} in accounting, but not in the queue")
-    return known
+    if known and known.phase is Phase.ENDED:
+        return known
+    # A task that is cancelled on its own before it starts is gone from the queue, and from its array's row in
+    # accounting, at the latest when that is next written.
+    if (
+        "_" in job
+        and array_of(job) in arrays
+        and (known is None or (known.phase is Phase.WAITING and not known.restarts))
+    ):
+        return JobStatus(job=job, state="CANCELLED", reason="before it started")
+    seen = f"{known.state} in accounting, but not in the queue" if known else "not in the queue, nor in accounting"
+    return JobStatus(job=job, state="UNKNOWN", reason=seen)

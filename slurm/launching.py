@@ -109,7 +109,7 @@ def decide(
     evaluations = [*waiting, *(run.id for run in now if evaluates and _scorable(run))]
     return Launch(
         name=name,
-        training=_arrays(name, now, allocations, calls, limits),
+        training=_arrays(name, now, allocations, calls, limits, settings.base.max_restarts),
         evaluations=tuple(Work(run=run, call=calls.evaluate(run)) for run in evaluations),
         evaluation_allocation=settings.following("evaluate"),
         report=_alone(Kind.REPORT, name, settings, calls.report()) if _reports(settings, now, evaluations) else None,
@@ -182,7 +182,12 @@ def _fit_in(
 
 
 def _arrays(
-    name: str, due: Sequence[RunConfig], allocations: Mapping[str, Allocation], calls: Calls, limits: SiteLimits
+    name: str,
+    due: Sequence[RunConfig],
+    allocations: Mapping[str, Allocation],
+    calls: Calls,
+    limits: SiteLimits,
+    max_restarts: int,
 ) -> tuple[Batch, ...]:
     """One array for each shape of allocation, in parts no longer than the cluster allows."""
     shapes: dict[Allocation, list[RunConfig]] = {}
@@ -197,7 +202,7 @@ def _arrays(
             works=tuple(
                 Work(run=run.id, call=calls.train(run.id, allocation)) for run in runs[first : first + longest]
             ),
-            restarts=True,
+            max_restarts=max_restarts,
         )
         for allocation, runs in shapes.items()
         for first in range(0, len(runs), longest)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.jobs import wait_for
-
 from slurm.ledger import JobRecord, Kind, read_ledger
 from tests.cluster.cluster import Cluster
+from tests.cluster.jobs import wait_for
 
 ROOT = Path(__file__).parents[2]
 STUDY = """

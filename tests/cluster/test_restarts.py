@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sweep(idle_cluster: Cluster, tmp_path: Path) -> Sweep:
-    """A study of one run of one process that takes most of a minute."""
+    """A study of one run of one process that takes half a minute."""
     folder = write_study(tmp_path / "one", steps=STEPS, every=EVERY, slurm="then = []\nsignal_seconds = 30\n")
     return Sweep(cluster=idle_cluster, folder=folder)
 
@@ -138,11 +137,12 @@ def test_a_crash_loop_ends_with_its_reason(idle_cluster: Cluster, tmp_path: Path
 
     def failed() -> bool:
         for process in psutil.process_iter(["cmdline"]):
-            words = " ".join(process.info["cmdline"] or [])
-            if "submitit.core._submit" in words and str(folder) in words and sweep.rows("train"):
+            words = process.info["cmdline"] or [""]
+            ours = "python" in words[0] and "submitit.core._submit" in words and words[-1].startswith(str(folder))
+            starts = sum(row["event"] == "start" for row in sweep.rows("attempts"))
+            if ours and process.pid not in killed and starts > len(killed):
                 killed.add(process.pid)
                 process.kill()
-                time.sleep(0.5)
         return sweep.info().get("state") == "failed"
 
     sweep.wait(failed, 120, "the run to be given up")
@@ -153,3 +153,15 @@ def test_a_crash_loop_ends_with_its_reason(idle_cluster: Cluster, tmp_path: Path
     assert "nothing to submit" in again and "prx-scale retry" in again
     sweep.prx("retry", str(folder), "--fresh")
     assert len(sweep.jobs()) == 2 and any((folder / "set-aside").iterdir())
+
+
+def test_what_dies_before_it_can_count_is_not_started_for_ever(idle_cluster: Cluster, tmp_path: Path) -> None:
+    slurm = "then = []\nmax_restarts = 1\npython = 'sh -c \"kill -9 \\$\\$\" --'\n"
+    sweep = Sweep(cluster=idle_cluster, folder=write_study(tmp_path / "dies", slurm=slurm))
+    sweep.launch()
+    (job,) = sweep.jobs()
+    sweep.wait(
+        lambda: "FAILED" in idle_cluster.run("sacct", "-n", "-X", "-j", job.job, "-o", "State"), 90, "the failure"
+    )
+    (line,) = sweep.status()
+    assert line["state"] == "failed" and line["restarts"] == 1
