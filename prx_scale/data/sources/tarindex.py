@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,11 +97,47 @@ def index_of(path: str, files: FileReader) -> TarIndex:
         OSError: the file cannot be read.
     """
     kept = cache_folder() / "tars" / f"{_identity(path)}.npz"
-    found = _load(kept)
-    if found is None:
-        found = _scan_file(path, files)
-        _save(kept, found)
-    return found
+    if (found := _load_arrays(kept, "edges", "again")) is not None:
+        return TarIndex(edges=found[0], again=found[1])
+    index = _scan_file(path, files)
+    _save_arrays(kept, edges=index.edges, again=index.again)
+    return index
+
+
+def counts_of(paths: Sequence[str], files: FileReader) -> NDArray[np.int64]:
+    """Places of several tars, from one file of the cache where they have been counted before.
+
+    Args:
+        paths: local paths or URLs.
+        files: reads them.
+
+    Returns:
+        (S,); 1 for a tar that cannot be read, which is one damaged place.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(_identity_or_none(path).encode())
+    kept = cache_folder() / "tars" / f"counts-{digest.hexdigest()[:32]}.npz"
+    found = _load_arrays(kept, "counts")
+    if found is not None and len(found[0]) == len(paths):
+        return found[0]
+    counts, whole = np.ones(len(paths), dtype=np.int64), True
+    # Processes that start together share the work through the cache when they do not go in step.
+    for place in random.sample(range(len(paths)), len(paths)):
+        try:
+            counts[place] = index_of(paths[place], files).count
+        except OSError:
+            whole = False
+    if whole:
+        _save_arrays(kept, counts=counts)
+    return counts
+
+
+def _identity_or_none(path: str) -> str:
+    try:
+        return _identity(path)
+    except OSError:
+        return "-" * 32
 
 
 def _identity(path: str) -> str:
@@ -127,20 +165,20 @@ def _scan_local(path: str) -> TarIndex:
         return scan(lambda start, stop: os.pread(handle, stop - start, start), os.fstat(handle).st_size)
 
 
-def _load(kept: Path) -> TarIndex | None:
+def _load_arrays(kept: Path, *names: str) -> list[NDArray[np.int64]] | None:
     try:
         with np.load(kept) as found:
-            return TarIndex(edges=found["edges"], again=found["again"])
-    except (OSError, ValueError, KeyError, EOFError):
+            return [found[name] for name in names]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def _save(kept: Path, index: TarIndex) -> None:
-    """Put an index into the cache; a cache that cannot be written costs time and nothing else."""
+def _save_arrays(kept: Path, **arrays: NDArray[np.int64]) -> None:
+    """Put arrays into the cache; a cache that cannot be written costs time and nothing else."""
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=kept.parent, suffix=".part", delete=False) as file:
-            np.savez(file, edges=index.edges, again=index.again)
+            np.savez(file, allow_pickle=False, **arrays)
         os.replace(file.name, kept)
     except OSError:
         return
