@@ -94,7 +94,8 @@ class StreamLoader(Generic[T, B]):
     ) -> None:
         if not order.total:
             raise InputError(f"{source.spec}: holds no samples")
-        self.order, self.share = order, share
+        self.order, self.share, self._source = order, share, source
+        self._data = f"{source.fingerprint()}-{order.fingerprint()}"
         self._batches = _Batches(source, order, share, prepare, collate)
         self._options: dict[str, Any] = {"num_workers": workers}
         if workers:
@@ -129,7 +130,7 @@ class StreamLoader(Generic[T, B]):
 
     def state_dict(self) -> dict[str, Any]:
         """One number, the same on all processes, and what it belongs to."""
-        return {"seen": self._seen, "order": self.order.fingerprint()}
+        return {"seen": self._seen, "data": self._data}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where a checkpoint stopped, on any number of processes and workers.
@@ -137,10 +138,11 @@ class StreamLoader(Generic[T, B]):
         Raises:
             InputError: the checkpoint belongs to other data or another order.
         """
-        if state_dict["order"] != self.order.fingerprint():
+        if state_dict["data"] != self._data:
             raise InputError(
-                "the checkpoint was trained on other data: the number of samples in each shard, the seed or the order "
-                "differ; resume with what it began with, or start a new run from its weights"
+                f"{self._source.spec}: the checkpoint was trained on other data or in another order: shards, their "
+                "numbers of samples or the seed differ; resume with what it began with, or start a new run from its "
+                "weights"
             )
         self._seen = state_dict["seen"]
         self._restarts += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,6 +39,13 @@ class SelectedSource(Source):
     def counts(self) -> Counts:
         """Chosen places of each shard (S,)."""
         return np.array([len(chosen) for chosen in self._places], dtype=np.int64)
+
+    def fingerprint(self) -> str:
+        """Short hash of the source and of what was chosen."""
+        digest = hashlib.sha256(self._source.fingerprint().encode())
+        for chosen in self._places:
+            digest.update(len(chosen).to_bytes(8, "little") + chosen.astype("<i8").tobytes())
+        return digest.hexdigest()[:16]
 
     def fetch(self, wanted: Sequence[tuple[int, int]]) -> list[Item]:
         """Read samples; see :meth:`Source.fetch`."""

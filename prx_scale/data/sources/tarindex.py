@@ -15,23 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prx_scale.data.sources.files import FileReader, is_url
-from prx_scale.data.sources.tarfiles import DamagedHeader, Read, members, next_header, split_name
+from prx_scale.data.sources.tarfiles import BLOCK, DamagedHeader, Read, members, next_header, split_name
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class TarIndex:
     """Places of one tar: place i lies in the bytes from edges[i] to edges[i + 1].
 
-    What is damaged is a place of its own, from the first bad header to the next good one or the end of the file; so is
-    what a truncated file lacks.
+    A damaged header may have belonged to the sample before it or to the one after: both are one damaged place with it,
+    so that no sample is taken that lacks a file.
     """
 
     edges: NDArray[np.int64]
     """(S + 1,)"""
     again: NDArray[np.int64]
     """Places whose name an earlier one has."""
+    ended: bool
+    """Whether the tar has its end mark; else its last sample may lack files."""
 
     @property
     def count(self) -> int:
@@ -48,34 +50,40 @@ def scan(read: Read, size: int) -> TarIndex:
     """
     starts: list[int] = []
     again: list[int] = []
-    seen: set[str] = set()
+    seen: set[str | None] = set()
     last: str | None = None
-    for start, name in _walk(read, size):
-        if name is None or name != last:
-            if name is not None and name in seen:
-                again.append(len(starts))
-            if name is not None:
-                seen.add(name)
-            starts.append(start)
-        last = name
-    if not starts and size == 0:
+    end, damaged = 0, False
+    for start, stop, name in _walk(read, size):
+        end = stop
+        if name is None or damaged or name != last:
+            # What follows damage joins it until the next sample; what is before it joins by not being ended.
+            if not starts or not (name is None or damaged):
+                starts.append(start)
+                if name in seen:
+                    again.append(len(starts) - 1)
+            damaged = name is None
+        if name is not None:
+            last = name
+            seen.add(name)
+    if not starts and size < BLOCK:
         starts.append(0)
-    return TarIndex(edges=np.array([*starts, size], dtype=np.int64), again=np.array(again, dtype=np.int64))
+    edges = np.array([*starts, size], dtype=np.int64)
+    return TarIndex(edges=edges, again=np.array(again, dtype=np.int64), ended=end < size)
 
 
-def _walk(read: Read, size: int) -> Iterator[tuple[int, str | None]]:
-    """Offset and sample of every file; None for what is damaged."""
+def _walk(read: Read, size: int) -> Iterator[tuple[int, int, str | None]]:
+    """Start, end and sample of every file; None for what is damaged."""
     at = 0
     while at < size:
         try:
             for member in members(read, at, size):
                 at = member.end
                 if member.regular:
-                    yield member.start, split_name(member.name)[0]
+                    yield member.start, member.end, split_name(member.name)[0]
             return
         except DamagedHeader:
-            yield at, None
-            at = next_header(read, at, size)
+            start, at = at, next_header(read, at, size)
+            yield start, at, None
 
 
 def cache_folder() -> Path:
@@ -97,10 +105,10 @@ def index_of(path: str, files: FileReader) -> TarIndex:
         OSError: the file cannot be read.
     """
     kept = cache_folder() / "tars" / f"{_identity(path)}.npz"
-    if (found := _load_arrays(kept, "edges", "again")) is not None:
-        return TarIndex(edges=found[0], again=found[1])
+    if (found := _load_arrays(kept, "edges", "again", "ended")) is not None:
+        return TarIndex(edges=found[0], again=found[1], ended=bool(found[2].all()))
     index = _scan_file(path, files)
-    _save_arrays(kept, edges=index.edges, again=index.again)
+    _save_arrays(kept, edges=index.edges, again=index.again, ended=np.array([index.ended], dtype=np.int64))
     return index
 
 

@@ -102,6 +102,8 @@ class TarSource(Source):
         where = Where(key=f"{name}/{base}", shard=name, place=place)
         if place in index.again:
             return where.skipped(Skip.CORRUPT_RECORD, "the shard has its name before, so its files are apart")
+        if place == index.count - 1 and not index.ended:
+            return where.skipped(Skip.CORRUPT_SHARD, "the file has no end mark: its last sample may lack files")
         return as_sample(record, where, self.fields)
 
 
