@@ -101,10 +101,10 @@ def lying(kind: str, data: bytes, draw: np.random.Generator) -> bytes:
 
 def check_image(data: bytes) -> str:
     """Decode a file in both ways; what became of it."""
-    started = time.monotonic()
+    started = time.process_time()
     opened, fitted = open_image(sample(data), LIMITS), fit(sample(data), 16, 16, LIMITS)
     whole = opened if isinstance(opened, Skipped) else opened.pixels()
-    assert time.monotonic() - started < SLOWEST
+    assert time.process_time() - started < SLOWEST
     if isinstance(whole, Skipped) or isinstance(fitted, Skipped):
         assert isinstance(whole, Skipped) and isinstance(fitted, Skipped) and whole.reason == fitted.reason
         return str(whole.reason)
@@ -116,6 +116,7 @@ def check_image(data: bytes) -> str:
 @pytest.mark.parametrize("kind", originals())
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_images(kind: str) -> None:
+    assert fit(sample(originals()[kind]), 16, 16), "libraries are loaded before anything is timed"
     data, draw = originals()[kind], np.random.default_rng(zlib.crc32(kind.encode()))
     assert check_image(data) == "decoded"
     found = Counter(check_image(damaged(data, draw)) for _ in range(220 * TIMES))
@@ -152,7 +153,7 @@ def lying_tar(data: bytes, draw: np.random.Generator) -> bytes:
 
 def check_tar(path: Path, data: bytes) -> Counter[str]:
     """Read all of a tar and decode its images."""
-    started = time.monotonic()
+    started = time.process_time()
     path.write_bytes(data)
     source = TarSource(spec=str(path), paths=[str(path)], names=[path.name], fields=Fields())
     items = list(source.samples(0))
@@ -165,7 +166,7 @@ def check_tar(path: Path, data: bytes) -> Counter[str]:
             found["decoded" if isinstance(image, Fitted) else str(image.reason)] += 1
         else:
             found[str(item.reason)] += 1
-    assert time.monotonic() - started < SLOWEST
+    assert time.process_time() - started < SLOWEST
     return found
 
 
