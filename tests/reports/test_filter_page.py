@@ -108,8 +108,6 @@ def test_its_json_has_the_numbers_and_not_the_pictures(summary: FilterSummary) -
     document = json.loads(render_json(build_filter_page(summary)))
     blocks = [block for part in document["sections"] for block in part["blocks"]]
     gallery = next(block for block in blocks if block["kind"] == "gallery")
-    assert gallery["tiles"][0][0] == {
-        "text": "caption_words 3",
-        "remark": gallery["tiles"][0][0]["remark"],
-        "mark": "removed",
-    }
+    first = gallery["tiles"][0][0]
+    assert set(first) == {"text", "remark", "mark"}
+    assert (first["text"], first["mark"], len(first["remark"].split())) == ("caption_words 3", "removed", 3)
