@@ -152,8 +152,12 @@ def test_killed_and_started_again_it_ends_as_if_never_killed(tmp_path: Path) -> 
     deadline = time.monotonic() + 60
     while len(list(scores.glob("[0-9]*.parquet"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
+    workers = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
     child.send_signal(signal.SIGKILL)
     child.wait()
+    while any(Path("/proc", worker).exists() for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(workers) >= 2 and not [worker for worker in workers if Path("/proc", worker).exists()]
     done = {part.name: part.stat().st_mtime_ns for part in scores.glob("[0-9]*.parquet")}
     assert 3 <= len(done) < 8 and not (tmp_path / "killed" / "manifest.json").exists()
     assert run(words(*common, "--out", tmp_path / "killed")) == 0

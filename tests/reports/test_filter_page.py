@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,15 @@ def test_a_cut_that_removes_nothing_and_one_that_removes_all(tmp_path: Path) -> 
     galleries = [b for b in section(build_filter_page(found), "examples").blocks if isinstance(b, Gallery)]
     assert [each.note for each in galleries] == ["It removes none.", "None is kept.", "", "None is kept."]
     assert render_filter_page(found)
+
+
+def test_captions_are_shown_as_they_are_and_do_not_run(summary: FilterSummary) -> None:
+    hostile = "<script>alert('caption')</script>"
+    first = summary.examples[0]
+    changed = replace(first, removed=(replace(first.removed[0], caption=hostile, key='"><b>'), *first.removed[1:]))
+    html = render_filter_page(replace(summary, examples=(changed, *summary.examples[1:])))
+    assert hostile not in html and "&lt;script&gt;alert(&#39;caption&#39;)&lt;/script&gt;" in html
+    assert '"><b>' not in html
 
 
 def test_its_json_has_the_numbers_and_not_the_pictures(summary: FilterSummary) -> None:

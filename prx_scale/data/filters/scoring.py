@@ -82,12 +82,15 @@ def _check_source(source: Source, fields: Fields, folder: Path) -> None:
     file = folder / SOURCE
     now = {"fingerprint": source.fingerprint(), "key": fields.key, "need_caption": fields.need_caption}
     if file.exists():
-        known = json.loads(file.read_text(encoding="utf-8"))
-        differing = next((name for name, value in now.items() if known[name] != value), None)
+        try:
+            known = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{file}: damaged ({error}); remove {folder} or name another --out") from error
+        differing = next((name for name, value in now.items() if known.get(name) != value), None)
         if differing is not None:
             what = "other data" if differing == "fingerprint" else f"data that were opened with another {differing}"
             raise InputError(
-                f"{folder.parent}: has scores of {what}, {known['spec']}; name another --out for {source.spec}"
+                f"{folder.parent}: has scores of {what}, {known.get('spec')}; name another --out for {source.spec}"
             )
         return
     write_atomically(file, json.dumps({"spec": source.spec, **now}))

@@ -138,8 +138,9 @@ def _write_array(path: Path, array: NDArray[Any]) -> None:
 
 def _write_table(result: Result, folder: Path) -> None:
     """A million rows a file, in the order of the samples."""
+    for left in folder.glob(f".{TABLE}.*"):  # by one that was killed: whoever writes a result is alone
+        shutil.rmtree(left, ignore_errors=True)
     partial = folder / f".{TABLE}.{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     kept_keys = _kept_keys(result)
     for shards, first, frame in result.scores.frames():

@@ -206,6 +206,13 @@ def test_scores_under_other_names_are_not_mixed_in(source: Source, tmp_path: Pat
             score(source, [size_scorer()], tmp_path / "out" / "scores", fields=other)
 
 
+def test_a_damaged_note_of_the_source_is_told(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "source.json").write_text("{")
+    with pytest.raises(InputError, match=r"source.json: damaged .* name another --out"):
+        score(source, [size_scorer()], tmp_path / "s")
+
+
 class _Dies:
     side = 0
 
