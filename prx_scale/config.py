@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from prx_scale.stagetables import Stage, stages_identity
+from prx_scale.tables import bounded, chosen
 
 HEAD_DIM = 64
 """Width of one attention head: hidden size is 64 x depth, with as many heads as the depth (SD3 paper, section 5.3)."""
 LATENT_DOWNSAMPLING = 8
 """Pixels along one side of a latent of SD3's autoencoder."""
-
-
-def bounded(default: Any, *, low: float | None = None, high: float | None = None) -> Any:
-    """A field whose value must lie in [low, high].
-
-    Args:
-        default: value where the key is absent.
-        low: smallest value allowed.
-        high: largest value allowed.
-    """
-    return field(default=default, metadata={"low": low, "high": high})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,15 +216,6 @@ class Logging:
     wandb: bool = False
 
 
-def _chosen(table: Any) -> dict[str, Any]:
-    """The keys of a table that are not at their default, and say more than where something lies."""
-    return {
-        item.name: value
-        for item in fields(table)
-        if not item.metadata.get("place") and (value := getattr(table, item.name)) != item.default
-    }
-
-
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """All that decides one run."""
@@ -249,6 +232,8 @@ class RunConfig:
     evaluation: Evaluation = field(default_factory=Evaluation)
     parallel: Parallel = field(default_factory=Parallel)
     logging: Logging = field(default_factory=Logging)
+    stages: tuple[Stage, ...] = ()
+    """What the run goes through, in order; none is one stage of `training.steps`."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -258,7 +243,8 @@ class RunConfig:
         must therefore never change.
         """
         tables = (self.model, self.data, self.objective, self.training, self.validation)
-        return {type(table).__name__.lower(): _chosen(table) for table in tables}
+        identity: dict[str, Any] = {type(table).__name__.lower(): chosen(table) for table in tables}
+        return {**identity, "stage": stages_identity(self.stages)} if self.stages else identity
 
     @property
     def id(self) -> str:

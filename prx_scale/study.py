@@ -31,6 +31,8 @@ from prx_scale.config import (
 from prx_scale.errors import InputError, nearest
 from prx_scale.layout import check_layout
 from prx_scale.runs import write_atomically
+from prx_scale.stages import check_paths, check_stages
+from prx_scale.stagetables import Stage, parse_stages, with_steps
 from prx_scale.starts import Start, keep_starts, known_starts, with_start
 
 RUN_TABLES: dict[str, type[Any]] = {
@@ -126,7 +128,7 @@ def load(file: Path, folder: Path | None = None) -> Study:
     if file.is_dir():
         file = file / "study.toml"
     content = _read(file)
-    known = {"study": StudyTable, "fit": FitTable, "slurm": SlurmSettings, "variant": list, **RUN_TABLES}
+    known = {"study": StudyTable, "fit": FitTable, "slurm": SlurmSettings, "variant": list, "stage": list, **RUN_TABLES}
     for name in content:
         if name not in known:
             raise InputError(f"{file}: [{name}] is not a table of a study file; {nearest(name, known)}")
@@ -153,6 +155,7 @@ def run_from_json(config: Mapping[str, Any], where: str) -> RunConfig:
     """
     plain = {key: value for key, value in config.items() if key not in RUN_TABLES}
     parsed = {name: tables.parse(cls, config.get(name, {}), f"{where}: [{name}]") for name, cls in RUN_TABLES.items()}
+    plain["stages"] = parse_stages(plain.get("stages", ()), f"{where}:")
     return RunConfig(**plain, **parsed)
 
 
@@ -183,13 +186,26 @@ def _resolve(content: Mapping[str, Any], header: StudyTable, file: Path) -> Iter
     base = {name: _table(content, name, file) for name in RUN_TABLES}
     for variant, overrides, where in _variants(content, file):
         merged = {name: {**base[name], **overrides.get(name, {})} for name in RUN_TABLES}
+        stages = _stages(overrides.get("stage", content.get("stage", ())), merged["training"], file, where)
         for name in RUN_TABLES:
             tables.check_keys(merged[name], tables.field_types(RUN_TABLES[name]), f"{where} [{name}]")
         for point in _sweep(merged, where):
             parsed = {name: tables.parse(RUN_TABLES[name], point[name], f"{where} [{name}]") for name in RUN_TABLES}
-            run = RunConfig(study=header.name, variant=variant, smoke=header.smoke, **parsed)
+            run = RunConfig(study=header.name, variant=variant, smoke=header.smoke, stages=stages, **parsed)
             _check_run(run, where)
             yield run, where
+
+
+def _stages(content: Any, training: dict[str, Any], file: Path, where: str) -> tuple[Stage, ...]:
+    """The stages of a variant, whose steps are those of the run where it does not say them itself."""
+    parsed = parse_stages(content, where)
+    if not parsed:
+        return ()
+    check_paths(parsed, file.parent, where)
+    batch = training.get("batch", Training.batch)
+    stages = with_steps(parsed, batch if isinstance(batch, int) else None, lambda stage: None, where)
+    training.setdefault("steps", sum(stage.steps for stage in stages))
+    return stages
 
 
 def _variants(content: Mapping[str, Any], file: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
@@ -203,8 +219,8 @@ def _variants(content: Mapping[str, Any], file: Path) -> Iterator[tuple[str, dic
         name = overrides.pop("name", None)
         if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
             raise InputError(f"{where} name: expected letters, digits, '-' and '_', found {name!r}")
-        tables.check_keys(overrides, RUN_TABLES, where)
-        for key in overrides:
+        tables.check_keys(overrides, {**RUN_TABLES, "stage": list}, where)
+        for key in overrides.keys() & RUN_TABLES.keys():
             _table(overrides, key, file)
         yield name, overrides, f"{file}: [[variant]] '{name}'"
 
@@ -237,6 +253,7 @@ def _check_run(run: RunConfig, where: str) -> None:
             f"{where} [training] warmup: {run.training.warmup} is more than the {run.training.steps} steps of the run"
         )
     _check_schedule(run.training, where)
+    check_stages(run, where)
     if run.checkpoint.keep == 1:
         raise InputError(
             f"{where} [checkpoint] keep: 1 could leave none that is complete; use 0 for all, or 2 and more"

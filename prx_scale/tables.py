@@ -1,4 +1,4 @@
-"""Strict reading of TOML tables into the frozen classes of `prx_scale.config`, with errors that name the key."""
+"""Strict reading of TOML tables into frozen classes, with errors that name the key."""
 
 from __future__ import annotations
 
@@ -11,6 +11,30 @@ from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 from prx_scale.errors import InputError, nearest
 
 T = TypeVar("T")
+
+
+def bounded(default: Any, *, low: float | None = None, high: float | None = None) -> Any:
+    """A field whose value must lie in [low, high].
+
+    Args:
+        default: value where the key is absent.
+        low: smallest value allowed.
+        high: largest value allowed.
+    """
+    return dataclasses.field(default=default, metadata={"low": low, "high": high})
+
+
+def chosen(table: Any) -> dict[str, Any]:
+    """The keys of a table that are not at their default, and say more than what something is called or where it lies.
+
+    Args:
+        table: a frozen dataclass.
+    """
+    return {
+        item.name: value
+        for item in dataclasses.fields(table)
+        if not item.metadata.get("place") and (value := getattr(table, item.name)) != item.default
+    }
 
 
 def parse(cls: type[T], table: Mapping[str, Any], where: str) -> T:

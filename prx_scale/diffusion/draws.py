@@ -19,6 +19,9 @@ class Purpose(IntEnum):
     TRAINING = 0
     VALIDATION = 1
     SAMPLING = 2
+    ORDER = 3
+    CAPTIONS = 4
+    REPLAY = 5
 
 
 @dataclass(frozen=True, kw_only=True)

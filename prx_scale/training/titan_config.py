@@ -69,6 +69,8 @@ def trainer_config(run: RunConfig, folder: Path, world_size: int) -> DiffusionTr
     Raises:
         InputError: the batch cannot be dealt out over the processes, or the processes not over the mesh.
     """
+    if run.stages:
+        raise InputError("[[stage]]: this trainer has one stage; leave the tables out")
     training = run.training
     return DiffusionTrainer.Config(
         run=run,

@@ -1,0 +1,258 @@
+"""The stages of a run, resolved: which stage a step belongs to, with what settings, and whose data its batch is of.
+
+Steps are counted from 0 over the whole run, so the stage of step s is that of the step that follows s done ones.
+"""
+
+from __future__ import annotations
+
+import bisect
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prx_scale.config import Data, RunConfig
+from prx_scale.data.shapes.hashing import uniforms
+from prx_scale.diffusion.draws import Purpose
+from prx_scale.errors import InputError, nearest
+from prx_scale.stagetables import Source, Stage
+
+Numbers = NDArray[np.int64]
+UNSTAGED = "all"
+"""The name of the one stage of a run that has no [[stage]]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSettings:
+    """A stage with everything filled in."""
+
+    number: int
+    name: str
+    first: int
+    """Its first step."""
+    steps: int
+    image_size: int
+    batch: int
+    lr: float
+    warmup: int
+    shift: float
+    """alpha of its own image size; a replayed batch has that of its stage."""
+    data: tuple[Source, ...]
+    """Those with weight; none is what `[data]` names."""
+    replay: int | None
+    """Number of the stage that is replayed."""
+    replay_share: float
+
+    @property
+    def last(self) -> int:
+        """The step after its last one."""
+        return self.first + self.steps
+
+    @property
+    def order(self) -> int:
+        """Names the order of its own data."""
+        return 2 * self.number
+
+    @property
+    def replay_order(self) -> int:
+        """Names the order of what it replays: another one than the replayed stage had."""
+        return 2 * self.number + 1
+
+
+def resolve(run: RunConfig) -> tuple[StageSettings, ...]:
+    """The stages of a run; a run without any has one.
+
+    Args:
+        run: with the steps of all stages.
+    """
+    stages = run.stages or (Stage(name=UNSTAGED, steps=run.training.steps),)
+    numbers = {stage.name: number for number, stage in enumerate(stages)}
+    firsts = np.cumsum([0, *(stage.steps for stage in stages)]).tolist()
+    return tuple(
+        StageSettings(
+            number=number,
+            name=stage.name,
+            first=firsts[number],
+            steps=stage.steps,
+            image_size=stage.image_size or run.data.image_size,
+            batch=stage.batch or run.training.batch,
+            lr=stage.lr or run.training.lr * stage.lr_factor,
+            warmup=stage.warmup if number else run.training.warmup,
+            shift=stage.shift or replace(run, data=_sized(run, stage)).shift,
+            data=tuple(source for source in stage.data if source.weight),
+            replay=numbers[stage.replay] if stage.replay else None,
+            replay_share=stage.replay_share,
+        )
+        for number, stage in enumerate(stages)
+    )
+
+
+def _sized(run: RunConfig, stage: Stage) -> Data:
+    return replace(run.data, image_size=stage.image_size or run.data.image_size)
+
+
+def stage_at(stages: Sequence[StageSettings], step: int) -> StageSettings:
+    """The stage of a step.
+
+    Args:
+        stages: of the run.
+        step: from 0; steps past the end belong to the last stage.
+    """
+    return stages[bisect.bisect_right([stage.first for stage in stages], step) - 1]
+
+
+def stage_settings(run: RunConfig, step: int) -> StageSettings:
+    """What a run does at a step.
+
+    Args:
+        run: with the steps of all stages.
+        step: from 0.
+    """
+    return stage_at(resolve(run), step)
+
+
+def samples_before(stages: Sequence[StageSettings], step: int) -> int:
+    """Samples that all processes have seen before a step.
+
+    Args:
+        stages: of the run.
+        step: from 0, at most the number of steps.
+    """
+    return sum(stage.batch * (min(step, stage.last) - stage.first) for stage in stages if stage.first < step)
+
+
+def step_after(stages: Sequence[StageSettings], samples: int) -> int:
+    """The step that comes after so many samples: the inverse of `samples_before`.
+
+    Args:
+        stages: of the run.
+        samples: seen by all processes; in the middle of a step, that step.
+    """
+    for stage in stages[:-1]:
+        if samples < stage.batch * stage.steps:
+            break
+        samples -= stage.batch * stage.steps
+    else:
+        stage = stages[-1]
+    return stage.first + samples // stage.batch
+
+
+def rate_factor(stages: Sequence[StageSettings], lr: float, step: int) -> float:
+    """The learning rate of a step as a multiple of `[training] lr`, by stage and warm-up.
+
+    Args:
+        stages: of the run.
+        lr: `[training] lr`, above 0.
+        step: from 0.
+
+    Returns:
+        The stage's rate over lr, times (steps into the stage) / warmup while that is below 1.
+    """
+    stage = stage_at(stages, step)
+    return stage.lr / lr * min(1.0, (step - stage.first + 1) / max(stage.warmup, 1))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StepSources:
+    """Whose batches the steps of a stage have."""
+
+    replayed: NDArray[np.bool_]
+    """(steps,) whether it is a batch of the replayed stage's data."""
+    places: Numbers
+    """(steps,) number of the batch among those of its kind: what a batch plan is asked for."""
+
+
+def step_sources(stage: StageSettings, seed: int) -> StepSources:
+    """Whose batches the steps of a stage have; named by step, so alike on all ranks and after any restart.
+
+    Args:
+        stage: the stage.
+        seed: of the data, below 2^55.
+    """
+    steps = np.arange(stage.first, stage.last)
+    drawn = uniforms((seed << 8) | Purpose.REPLAY, steps, 1)[:, 0] < stage.replay_share
+    replayed = np.cumsum(drawn)
+    return StepSources(replayed=drawn, places=np.where(drawn, replayed - 1, steps - stage.first - replayed))
+
+
+def as_run(run: RunConfig, stage: StageSettings) -> RunConfig:
+    """The run that a stage would be by itself: for its tokens, FLOPs and layout.
+
+    Args:
+        run: of the stage.
+        stage: one of it.
+    """
+    training = replace(run.training, steps=stage.steps, batch=stage.batch, lr=stage.lr, warmup=stage.warmup)
+    return replace(run, stages=(), data=replace(run.data, image_size=stage.image_size), training=training)
+
+
+def check_stages(run: RunConfig, where: str) -> None:
+    """Refuse stages that do not fit the rest of the run.
+
+    Args:
+        run: with the steps of all stages.
+        where: file and variant, for errors.
+
+    Raises:
+        InputError: names the stage and the key.
+    """
+    if not run.stages:
+        return
+    stages = resolve(run)
+    if stages[-1].last != run.training.steps:
+        raise InputError(
+            f"{where} [training] steps: {run.training.steps}, but the stages have {stages[-1].last}; leave the key out"
+        )
+    for stage in stages:
+        _check_stage(run, stage, f"{where} [[stage]] '{stage.name}'")
+
+
+def _check_stage(run: RunConfig, stage: StageSettings, where: str) -> None:
+    pixels = run.data.downsampling * run.model.patch
+    table = (run.model.position_grid or run.grid_side) * pixels
+    if stage.image_size % pixels:
+        raise InputError(
+            f"{where} image_size: {stage.image_size} is not a multiple of the {pixels} pixels of a token; "
+            f"{max(stage.image_size // pixels, 1) * pixels} is"
+        )
+    if stage.image_size > table:
+        raise InputError(
+            f"{where} image_size: {stage.image_size} is more than the {table} pixels that the positions cover; "
+            f"set [model] position_grid to {stage.image_size // pixels} or more"
+        )
+    if stage.warmup > stage.steps:
+        raise InputError(f"{where} warmup: {stage.warmup} is more than the {stage.steps} steps of the stage")
+    if run.parallel.micro_batch and stage.batch % run.parallel.micro_batch:
+        raise InputError(
+            f"{where} batch: {stage.batch} is not a multiple of [parallel] micro_batch {run.parallel.micro_batch}"
+        )
+    if stage.data and run.data.dataset in ("shapes", "random"):
+        raise InputError(f'{where} data: [data] dataset = "{run.data.dataset}" reads no files')
+
+
+def check_paths(stages: Sequence[Stage], folder: Path, where: str) -> None:
+    """Refuse paths of local data that are not there.
+
+    Args:
+        stages: of a study file.
+        folder: that relative paths are taken from: the study file's.
+        where: the file, for errors.
+
+    Raises:
+        InputError: names the stage, the path and the nearest that there is.
+    """
+    for stage in stages:
+        for source in stage.data:
+            path = folder / source.path
+            if "://" in source.path or "{" in source.path or path.exists():
+                continue
+            if any(sign in source.path for sign in "*?["):
+                if glob.glob(str(path)):
+                    continue
+                raise InputError(f"{where} [[stage]] '{stage.name}' data path: nothing matches {source.path}")
+            names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+            hint = f"; {nearest(path.name, names)}" if names else ""
+            raise InputError(f"{where} [[stage]] '{stage.name}' data path: {path} does not exist{hint}")
