@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from prx_scale.data.sources.kept import Kept
 from prx_scale.errors import InputError
 
 Range = tuple[str, int, int]
@@ -55,28 +54,9 @@ class FileReader:
     """
 
     def __init__(self) -> None:
-        self._forget()
-
-    def __reduce__(self) -> tuple[type[FileReader], tuple[()]]:
-        return FileReader, ()
-
-    def _forget(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._open: OrderedDict[str, int] = OrderedDict()
-        self._copies: OrderedDict[str, Path] = OrderedDict()
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-
-    def size(self, path: str) -> int:
-        """Bytes of a file.
-
-        Raises:
-            OSError: it cannot be read.
-        """
-        if is_url(path):
-            system, name = filesystem(path)
-            return int(retried(lambda: system.size(name)))
-        return os.stat(path).st_size
+        self._open: Kept[str, int] = Kept(_OPEN_FILES, drop=os.close)
+        self._copies: Kept[str, Path] = Kept(_COPIES, drop=self._drop)
+        self._folder = _Folder()
 
     def read(self, ranges: Sequence[Range]) -> list[bytes | OSError]:
         """Read ranges of files; those in a row that touch are read as one where the file is remote.
@@ -87,8 +67,6 @@ class FileReader:
         Returns:
             The bytes of each range, or why it could not be read, after three tries.
         """
-        if self._process != os.getpid():
-            self._forget()
         remote = [place for place, (path, _, _) in enumerate(ranges) if is_url(path)]
         found: list[bytes | OSError] = [b""] * len(ranges)
         for place, each in enumerate(ranges):
@@ -114,21 +92,10 @@ class FileReader:
     def _local(self, wanted: Range) -> bytes | OSError:
         path, start, stop = wanted
         try:
-            with self._lock:
-                return _pread(self._handle(path), start, stop)
+            return _pread(self._open.get(path, lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC)), start, stop)
         except OSError as error:
-            with self._lock:
-                if (handle := self._open.pop(path, None)) is not None:
-                    os.close(handle)
+            self._open.forget(path)
             return error
-
-    def _handle(self, path: str) -> int:
-        if path not in self._open:
-            if len(self._open) >= _OPEN_FILES:
-                os.close(self._open.popitem(last=False)[1])
-            self._open[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._open.move_to_end(path)
-        return self._open[path]
 
     def _remote(self, ranges: Sequence[Range]) -> list[bytes | OSError]:
         merged, owners = _merged(ranges)
@@ -162,20 +129,24 @@ class FileReader:
     def _from_copy(self, wanted: Range) -> bytes | OSError:
         url, start, stop = wanted
         try:
-            if url not in self._copies:
-                self._folder = self._folder or tempfile.TemporaryDirectory(prefix="prx-scale-")
-                if len(self._copies) >= _COPIES:
-                    self._drop(self._copies.popitem(last=False)[1])
-                self._copies[url] = self.copy(url, Path(self._folder.name))
-            self._copies.move_to_end(url)
+            copy = self._copies.get(url, lambda: self.copy(url, self._folder.path()))
         except OSError as error:
             return error
-        return self._local((str(self._copies[url]), start, stop))
+        return self._local((str(copy), start, stop))
 
     def _drop(self, copy: Path) -> None:
-        if (handle := self._open.pop(str(copy), None)) is not None:
-            os.close(handle)
+        self._open.forget(str(copy))
         copy.unlink(missing_ok=True)
+
+
+class _Folder:
+    """A temporary folder of one process, made when it is first needed."""
+
+    def __init__(self) -> None:
+        self._made: Kept[None, tempfile.TemporaryDirectory[str]] = Kept(1)
+
+    def path(self) -> Path:
+        return Path(self._made.get(None, lambda: tempfile.TemporaryDirectory(prefix="prx-scale-")).name)
 
 
 def retried(action: Callable[[], T]) -> T:
@@ -209,7 +180,7 @@ def _pread(handle: int, start: int, stop: int) -> bytes:
 
 
 def _cat(system: Any, ranges: Sequence[Range]) -> list[bytes | Exception]:
-    paths = [system._strip_protocol(url) for url, _, _ in ranges]
+    paths = [filesystem(url)[1] for url, _, _ in ranges]
     starts, stops = [start for _, start, _ in ranges], [stop for _, _, stop in ranges]
     for attempt in range(_TRIES):
         found = system.cat_ranges(paths, starts, stops, on_error="return")

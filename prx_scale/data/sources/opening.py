@@ -6,10 +6,13 @@ import os
 from collections.abc import Sequence
 
 from prx_scale.data.samples import RawSample, Skip, Skipped
+from prx_scale.data.sources.arrow import ArrowSource
 from prx_scale.data.sources.base import Item, Source
 from prx_scale.data.sources.fields import Fields
 from prx_scale.data.sources.files import is_url
-from prx_scale.data.sources.specs import resolve, shard_names
+from prx_scale.data.sources.folders import FolderSource
+from prx_scale.data.sources.parquet import ParquetSource
+from prx_scale.data.sources.specs import Named, resolve, shard_names
 from prx_scale.data.sources.tars import TarSource
 from prx_scale.errors import InputError
 
@@ -33,9 +36,16 @@ def open_source(spec: str | Sequence[str], fields: Fields | None = None) -> Sour
     missing = [path for path in named.paths if not is_url(path) and not os.path.exists(path)]
     if missing:
         raise InputError(f"{missing[0]}: no such file ({len(missing)} of {len(named.paths)} are missing)")
-    source = TarSource(spec=text, paths=named.paths, names=shard_names(named.paths), fields=fields)
+    source = _opened(named, text, fields)
     _try(source, fields)
     return source
+
+
+def _opened(named: Named, spec: str, fields: Fields) -> Source:
+    if named.format == "folder":
+        return FolderSource(spec=spec, paths=named.paths, fields=fields)
+    kind = {"tar": TarSource, "parquet": ParquetSource, "arrow": ArrowSource}[named.format]
+    return kind(spec=spec, paths=named.paths, names=shard_names(named.paths), fields=fields)
 
 
 def _try(source: Source, fields: Fields) -> None:

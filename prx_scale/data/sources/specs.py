@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 from collections import Counter
@@ -150,11 +151,21 @@ def _folder(path: str) -> Named:
         splits = sorted(each for each in os.listdir(path) if os.path.isdir(os.path.join(path, each)))
         raise InputError(f"{path}: holds several splits; name one: {', '.join(os.path.join(path, s) for s in splits)}")
     if os.path.exists(os.path.join(path, "state.json")) and os.path.exists(os.path.join(path, "dataset_info.json")):
-        return Named(format="arrow", paths=(path,))
+        return Named(format="arrow", paths=_saved(path))
     for suffix, kind in SUFFIXES.items():
         if found := sorted(glob.glob(os.path.join(glob.escape(path), "**", f"*{suffix}"), recursive=True)):
             return Named(format=kind, paths=tuple(found))
     return Named(format="folder", paths=(path,))
+
+
+def _saved(folder: str) -> tuple[str, ...]:
+    """The files of a dataset that Hugging Face saved, in its order."""
+    state = os.path.join(folder, "state.json")
+    try:
+        with open(state, encoding="utf-8") as file:
+            return tuple(os.path.join(folder, each["filename"]) for each in json.load(file)["_data_files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{state}: does not list the dataset's files; save it again: {error}") from error
 
 
 def _one_of_each(found: Sequence[Named]) -> list[Named]:

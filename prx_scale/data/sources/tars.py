@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ from prx_scale.data.samples import Skip
 from prx_scale.data.sources.base import Counts, Item, Locality, Source
 from prx_scale.data.sources.fields import Fields, Record
 from prx_scale.data.sources.files import FileReader
+from prx_scale.data.sources.kept import Kept
 from prx_scale.data.sources.records import Where, as_sample
 from prx_scale.data.sources.tarfiles import DamagedHeader, members, split_name
 from prx_scale.data.sources.tarindex import TarIndex, index_of
@@ -41,7 +41,7 @@ class TarSource(Source):
         self.spec, self.paths, self.shards, self.fields = spec, tuple(paths), tuple(names), fields
         self.locality = Locality(lanes=64, window=1024)
         self._files = FileReader()
-        self._indexes: OrderedDict[int, TarIndex | OSError] = OrderedDict()
+        self._indexes: Kept[int, TarIndex | OSError] = Kept(_INDEXES)
         self._counts: Counts | None = None
 
     def counts(self) -> Counts:
@@ -62,16 +62,13 @@ class TarSource(Source):
         return [self._item(*at, answer) for at, answer in zip(wanted, answers, strict=True)]
 
     def _index(self, shard: int) -> TarIndex | OSError:
-        if shard not in self._indexes:
+        def read() -> TarIndex | OSError:
             try:
-                found = index_of(self.paths[shard], self._files)
+                return index_of(self.paths[shard], self._files)
             except OSError as error:
-                found = error
-            self._indexes[shard] = found
-            if len(self._indexes) > _INDEXES:
-                self._indexes.popitem(last=False)
-        self._indexes.move_to_end(shard)
-        return self._indexes[shard]
+                return error
+
+        return self._indexes.get(shard, read)
 
     def _extent(self, shard: int, place: int) -> tuple[int, int]:
         index = self._index(shard)
