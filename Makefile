@@ -26,7 +26,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # pip stays quiet about being root: everything goes into the environment.
 export PIP_ROOT_USER_ACTION ?= ignore
 
-.PHONY: help quickstart smoke test test-fast lint install clean
+.PHONY: help quickstart smoke test test-fast test-slurm lint install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
@@ -43,6 +43,10 @@ test: $(VENV)/.tested ## environment with the test tools, then all tests
 
 test-fast: $(VENV)/.tested ## the tests that take less than five seconds each
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slurm: $(VENV)/.tested ## the tests on a real SLURM of this machine's own; installs it (root on Debian)
+	$(BIN)/python -m tests.cluster.packages
+	PRX_REQUIRE_SLURM=1 $(BIN)/python -m pytest tests/cluster $(PYTEST_ARGS)
 
 lint: $(VENV)/.tested ## ruff (rules and format) and pyright
 	$(BIN)/ruff check .

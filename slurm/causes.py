@@ -187,6 +187,7 @@ LINES: tuple[tuple[Cause, re.Pattern[str]], ...] = (
     (Cause.RENDEZVOUS, _any(r"network addresses of .* cannot be retrieved", r"The client socket has timed out")),
     (Cause.TIME_LIMIT, _any(r"DUE TO TIME LIMIT")),
     (Cause.PREEMPTED, _any(r"DUE TO PREEMPTION")),
+    (Cause.CRASH_LOOP, _any(r"^prx-scale: exit code \d+ after \d+ restarts")),
     (Cause.CANCELLED, _any(r"error: \*\*\* JOB \S+ ON \S+ CANCELLED AT \S+ \*\*\*")),
     (Cause.COMMUNICATION, _any(r"Watchdog caught collective operation timeout")),
     (
@@ -242,6 +243,7 @@ BY_STATE = {
 """What the state says in which SLURM leaves a job."""
 
 _GIVEN_UP = re.compile(r"started (?:once|\d+ times) from step \d+ without .*; the last one ended: (.*)", re.DOTALL)
+_WHO = re.compile(r"\(rank (\d+) on \S+\)|^rank (\d+) \(process ")
 _OF_A_PEER = re.compile(r"rank \d+ \(process \d+ on \S+\) failed: (.*)", re.DOTALL)
 
 
@@ -260,6 +262,16 @@ def cause_of_reason(reason: str) -> Cause:
     if match := _OF_A_PEER.search(reason):
         return cause_of_error(match[1])
     return cause_of_error(reason)
+
+
+def rank_of_reason(reason: str) -> int | None:
+    """The process that failed first, where the reason in a run's record names it.
+
+    Args:
+        reason: in words.
+    """
+    match = _WHO.search(reason)
+    return int(match[1] or match[2]) if match else None
 
 
 def _given_up(last: str) -> Cause:

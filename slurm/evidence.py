@@ -71,16 +71,19 @@ class Found:
     log: Log
 
 
-def root(logs: Sequence[Log]) -> Found | None:
+def root(logs: Sequence[Log], first: int | None = None) -> Found | None:
     """What explains a failure, out of the logs of all processes: the process that failed first, not its peers.
 
     Args:
         logs: of one start.
+        first: rank of the process that failed first, where the run's record says.
     """
     found = [Found(sign=sign, log=log) for log in logs if (sign := telling(log.text))]
     if not found:
         return None
-    chosen = min(found, key=lambda each: (RANK[each.sign.cause], each.sign.time or "9", each.log.rank))
+    chosen = min(
+        found, key=lambda each: (RANK[each.sign.cause], each.log.rank != first, each.sign.time or "9", each.log.rank)
+    )
     if chosen.sign.cause is not Cause.PEER_DIED or not chosen.sign.frame:
         return chosen
     ended = next((line for log in logs for line in last_start(log.text.splitlines()) if _TASK_ENDED.search(line)), "")

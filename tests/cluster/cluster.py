@@ -128,6 +128,7 @@ class Cluster:
         ports = settings.free_ports()
         folders.write(folder / "slurm.conf", settings.slurm_conf(folder, name, ports))
         folders.write(folder / "slurmdbd.conf", settings.slurmdbd_conf(folder, ports), secret=True)
+        folders.write(folder / "cgroup.conf", settings.CGROUP_CONF)
         hosts.add(folder)
         self._start_munge()
         self._start_database()

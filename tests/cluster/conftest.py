@@ -18,13 +18,16 @@ from tests.cluster.packages import available
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A running cluster; skips where none can run, unless PRX_REQUIRE_SLURM=1 makes that a failure."""
+def slurm() -> None:
+    """Skips where no cluster can run; PRX_REQUIRE_SLURM=1 makes that a failure."""
     reason = available()
-    if reason is not None and os.environ.get("PRX_REQUIRE_SLURM") == "1":
-        pytest.fail(reason)
     if reason is not None:
-        pytest.skip(reason)
+        (pytest.fail if os.environ.get("PRX_REQUIRE_SLURM") == "1" else pytest.skip)(reason)
+
+
+@pytest.fixture(scope="session")
+def cluster(slurm: None) -> Iterator[Cluster]:
+    """A running cluster."""
     # Not pytest's own folder, whose path is too long for sockets.
     folder = Path(tempfile.mkdtemp(prefix="prx-cluster-"))
     # SIGTERM ends pytest without finalizers; as a Ctrl-C it takes the daemons along.

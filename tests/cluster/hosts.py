@@ -42,7 +42,7 @@ def _others(lines: list[str], folder: Path) -> list[str]:
 
 def _edit(change: Callable[[list[str]], list[str]]) -> None:
     # In place, because in containers the hosts file is mounted and cannot be replaced.
-    with HOSTS.open("r+") as file:
+    with os.fdopen(os.open(HOSTS, os.O_RDWR | os.O_CREAT, 0o644), "r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         before = file.read()
         after = "".join(f"{line}\n" for line in change(before.splitlines()))

@@ -14,6 +14,8 @@ CPUS = 4
 MEMORY_MB = 8000
 GRACE_S = 20
 ACCOUNT = "lab"
+# By default slurmd looks for control groups at its start, and ends where there are none, though nothing here uses them.
+CGROUP_CONF = "CgroupPlugin=cgroup/v1\n"
 MARK = "# A test cluster of prx-scale; its folder may be removed when it is stopped."
 
 

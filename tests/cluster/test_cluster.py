@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import tempfile
@@ -18,7 +17,6 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.daemons import ClusterError
 from tests.cluster.hosts import HOSTS
 from tests.cluster.jobs import accounted, state, submit, wait_for
-from tests.cluster.packages import available
 from tests.cluster.settings import GRACE_S, NODES, URGENT
 
 pytestmark = pytest.mark.slow
@@ -116,10 +114,8 @@ def test_arrays_are_limited(idle_cluster: Cluster, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
+def folder(slurm: None) -> Iterator[Path]:
     """A folder with a short path, for a cluster of the test's own."""
-    if (reason := available()) is not None:
-        (pytest.fail if os.environ.get("PRX_REQUIRE_SLURM") == "1" else pytest.skip)(reason)
     with tempfile.TemporaryDirectory(prefix="prx-cluster-") as name:
         yield Path(name)
         Cluster(folder=Path(name)).stop()
@@ -157,10 +153,9 @@ def test_a_cluster_beside_another_stops_after_a_crash_with_its_jobs(
 def test_a_start_that_fails_says_why_and_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        ports = replace(settings.free_ports(), controller=taken.getsockname()[1])
+        ports = replace(settings.free_ports(), accounting=taken.getsockname()[1])
         monkeypatch.setattr(settings, "free_ports", lambda: ports)
-        with pytest.raises(ClusterError, match=r"(?s)slurmctld has ended.*Address already in use"):
+        with pytest.raises(ClusterError, match=r"(?s)slurmdbd has ended.*Address already in use"):
             Cluster.start(folder)
     assert processes_of(folder) == []
 
