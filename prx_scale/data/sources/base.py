@@ -57,6 +57,10 @@ class Source(ABC):
             One item for each, in the same order.
         """
 
+    def names(self) -> tuple[str, ...]:
+        """Fields that the first samples have, for messages; none where a wrong one is refused when it is opened."""
+        return ()
+
     def samples(self, shard: int, start: int = 0, stop: int | None = None) -> Iterator[Item]:
         """The samples of one shard in their order.
 

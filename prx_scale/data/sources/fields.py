@@ -90,6 +90,12 @@ def lookup(record: object, name: str) -> object:
     return None
 
 
+def names_in(record: Record) -> list[str]:
+    """The fields of a record, with the keys of what lies in it."""
+    inner = {name: cast("Mapping[str, object]", value) for name, value in record.items() if isinstance(value, Mapping)}
+    return [f"{name}.{key}" for name, value in inner.items() for key in value] + [n for n in record if n not in inner]
+
+
 def captions_of(record: Record, fields: Fields) -> dict[str, str]:
     """Captions by kind; those that are missing or blank are left out."""
     if fields.captions:

@@ -16,7 +16,7 @@ import numpy as np
 
 from prx_scale.data.samples import Skip
 from prx_scale.data.sources.base import Counts, Item, Locality, Source
-from prx_scale.data.sources.fields import CAPTIONS, LABELS, Fields, Record
+from prx_scale.data.sources.fields import CAPTIONS, LABELS, Fields, Record, names_in
 from prx_scale.data.sources.records import Where, as_sample
 from prx_scale.data.sources.specs import IMAGE_SUFFIXES
 from prx_scale.errors import InputError
@@ -84,6 +84,17 @@ class FolderSource(Source):
         """Read samples; see :meth:`Source.fetch`."""
         return [self._item(shard, place) for shard, place in wanted]
 
+    def names(self) -> tuple[str, ...]:
+        """Fields of the first images; of files beside them those that may hold what was asked for."""
+        found: set[str] = set()
+        for file in self._shards[0].images[:8]:
+            record = {**dict(self._texts(self._shards[0].folder, file)), **self._told(self._shards[0].folder, file)}
+            found.update(names_in(record))
+        return (*sorted(found), "folder")
+
+    def _told(self, folder: str, image: str) -> Record:
+        return self._folders[folder].told.get(image, {})
+
     def _list(self, root: str) -> None:
         visited: set[str] = set()
         tables: list[tuple[str, str]] = []
@@ -123,7 +134,7 @@ class FolderSource(Source):
             record.update(self._texts(shard.folder, file))
         except (OSError, ValueError, RecursionError) as error:
             return where.skipped(Skip.CORRUPT_RECORD, str(error)[:200])
-        record.update(self._folders[shard.folder].told.get(file, {}))
+        record.update(self._told(shard.folder, file))
         field_of_image = self.fields.image or "image"
         return as_sample({**record, field_of_image: image}, where, self.fields)
 

@@ -14,7 +14,7 @@ from prx_scale.data.sources.folders import FolderSource
 from prx_scale.data.sources.parquet import ParquetSource
 from prx_scale.data.sources.specs import Named, resolve, shard_names
 from prx_scale.data.sources.tars import TarSource
-from prx_scale.errors import InputError
+from prx_scale.errors import InputError, nearest
 
 _TRIED = 32
 
@@ -60,7 +60,9 @@ def _try(source: Source, fields: Fields) -> None:
     missing |= {kind: name for kind, name in fields.scores.items() if not _has(items, "scores", kind)}
     if missing:
         kind, name = next(iter(missing.items()))
-        raise InputError(f"{source.spec}: none of the first {len(items)} samples has a field '{name}' (for '{kind}')")
+        known = source.names()
+        hint = f"; {nearest(name, known)}" if known else ""
+        raise InputError(f"{source.spec}: none of the first {len(items)} samples has '{name}' (for '{kind}'){hint}")
 
 
 def _has(items: Sequence[Item], what: str, kind: str) -> bool:
@@ -71,8 +73,8 @@ def _refuse(source: Source, items: Sequence[Item]) -> None:
     skipped = [item for item in items if isinstance(item, Skipped)]
     worst = skipped[0]
     right = {
-        Skip.NO_IMAGE: "name the image's field",
-        Skip.NO_CAPTION: "name the captions' fields, or say that none are needed",
+        Skip.NO_IMAGE: "name the image's field (Fields.image)",
+        Skip.NO_CAPTION: "name the fields of captions (Fields.captions), or need none (Fields.need_caption)",
     }.get(worst.reason, "is it what it is named as?")
     raise InputError(
         f"{source.spec}: none of the first {len(items)} samples can be used; {worst.key}: {worst.reason} "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import json
+import math
 import os
 import re
 from collections import Counter
@@ -62,25 +64,24 @@ def resolve(spec: str | Sequence[str]) -> Named:
 
 
 def braces(text: str) -> list[str]:
-    """Spell out {0000..0099} and {a,b}, from left to right, as a shell does.
+    """Spell out {0000..0099} and {a,b}, in the order of a shell.
 
     Raises:
-        InputError: braces that hold no range or list, or name more than ten million files.
+        InputError: braces that hold no range or list, lie in others, or name more than ten million files.
     """
-    done, pending = list[str](), [text]
-    while pending:
-        current = pending.pop()
-        match = _BRACES.search(current)
-        if match is None:
-            if "{" in current or "}" in current:
-                raise InputError(f"{text}: braces without a partner; right is for example shards/{{0000..0099}}.tar")
-            done.append(current)
-            continue
-        choices = _choices(match.group(1), text)
-        if len(choices) + len(pending) + len(done) > _MOST:
-            raise InputError(f"{text}: names more than {_MOST:,} files")
-        pending.extend(current[: match.start()] + each + current[match.end() :] for each in reversed(choices))
-    return done
+    parts = _BRACES.split(text)
+    if any("{" in part or "}" in part for part in parts):
+        raise InputError(f"{text}: braces in braces or without a partner; right is for example a/{{0000..0099}}.tar")
+    ranges = [_bounds(inside, text) for inside in parts[1::2]]
+    if math.prod(high - low + 1 if each is None else len(each) for low, high, each in ranges) > _MOST:
+        raise InputError(f"{text}: names more than {_MOST:,} files")
+    choices = [
+        [str(number).zfill(_width(inside)) for number in range(low, high + 1)] if each is None else each
+        for inside, (low, high, each) in zip(parts[1::2], ranges, strict=True)
+    ]
+    literals = [[part] for part in parts[::2]]
+    woven = [each for pair in itertools.zip_longest(literals, choices, fillvalue=[""]) for each in pair]
+    return ["".join(chosen) for chosen in itertools.product(*woven)]
 
 
 def shard_names(paths: Sequence[str]) -> tuple[str, ...]:
@@ -92,19 +93,22 @@ def shard_names(paths: Sequence[str]) -> tuple[str, ...]:
     return tuple("/".join(each[shared:]) for each in parts)
 
 
-def _choices(inside: str, text: str) -> list[str]:
+def _bounds(inside: str, text: str) -> tuple[int, int, list[str] | None]:
+    """First and last number of a range in braces, or what a list has."""
     if match := _RANGE.fullmatch(inside):
-        first, last = match.groups()
-        low, high = int(first), int(last)
+        low, high = (int(number) for number in match.groups())
         if low > high:
             raise InputError(f"{text}: the range {inside} runs backwards")
-        if high - low >= _MOST:
-            raise InputError(f"{text}: names more than {_MOST:,} files")
-        width = len(first) if first.startswith("0") and len(first) > 1 else 0
-        return [str(number).zfill(width) for number in range(low, high + 1)]
+        return low, high, None
     if "," in inside:
-        return inside.split(",")
+        return 0, 0, inside.split(",")
     raise InputError(f"{text}: '{{{inside}}}' is neither a range such as {{0000..0099}} nor a list such as {{a,b}}")
+
+
+def _width(inside: str) -> int:
+    """Digits of the numbers of a range: those of its first one, where that is filled up with zeros."""
+    first = inside.split("..", 1)[0]
+    return len(first) if first.startswith("0") else 0
 
 
 def _named(text: str) -> list[Named]:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Sequence
-
-import numpy as np
 
 from prx_scale.data.samples import Skip
 from prx_scale.data.sources.base import Counts, Item, Locality, Source
-from prx_scale.data.sources.fields import Fields, Record
+from prx_scale.data.sources.fields import Fields, Record, names_in
 from prx_scale.data.sources.files import FileReader
 from prx_scale.data.sources.kept import Kept
 from prx_scale.data.sources.records import Where, as_sample
 from prx_scale.data.sources.tarfiles import DamagedHeader, members, split_name
-from prx_scale.data.sources.tarindex import TarIndex, index_of
+from prx_scale.data.sources.tarindex import TarIndex, counts_of, index_of
 
 _INDEXES = 512
+_LARGEST = 1 << 30
 
 
 class _Damaged(Exception):
@@ -47,12 +45,7 @@ class TarSource(Source):
     def counts(self) -> Counts:
         """Places of each shard (S,); a tar that cannot be opened has one, which is damaged."""
         if self._counts is None:
-            counts = np.zeros(len(self.paths), dtype=np.int64)
-            # Processes that start together share the work through the cache when they do not go in step.
-            for shard in random.sample(range(len(self.paths)), len(self.paths)):
-                index = self._index(shard)
-                counts[shard] = 1 if isinstance(index, OSError) else index.count
-            self._counts = counts
+            self._counts = counts_of(self.paths, self._files)
         return self._counts
 
     def fetch(self, wanted: Sequence[tuple[int, int]]) -> list[Item]:
@@ -60,6 +53,17 @@ class TarSource(Source):
         ranges = [(self.paths[shard], *self._extent(shard, place)) for shard, place in wanted]
         answers = self._files.read(ranges)
         return [self._item(*at, answer) for at, answer in zip(wanted, answers, strict=True)]
+
+    def names(self) -> tuple[str, ...]:
+        """Suffixes of the first sample's files, and the keys of its JSON."""
+        shard = next((shard for shard, count in enumerate(self.counts()) if count), None)
+        if shard is None:
+            return ()
+        data = self._files.read([(self.paths[shard], *self._extent(shard, 0))])[0]
+        try:
+            return () if isinstance(data, OSError) else tuple(names_in(read_record(data)[1]))
+        except _Damaged:
+            return ()
 
     def _index(self, shard: int) -> TarIndex | OSError:
         def read() -> TarIndex | OSError:
@@ -72,9 +76,10 @@ class TarSource(Source):
 
     def _extent(self, shard: int, place: int) -> tuple[int, int]:
         index = self._index(shard)
-        if isinstance(index, OSError):
+        if isinstance(index, OSError) or place >= index.count:
             return 0, 0
-        return int(index.edges[place]), int(index.edges[place + 1])
+        start, stop = int(index.edges[place]), int(index.edges[place + 1])
+        return (start, stop) if stop - start <= _LARGEST else (0, 0)
 
     def _item(self, shard: int, place: int, data: bytes | OSError) -> Item:
         index, name = self._index(shard), self.shards[shard]
@@ -82,7 +87,11 @@ class TarSource(Source):
         if isinstance(index, OSError) or isinstance(data, OSError):
             error = index if isinstance(index, OSError) else data
             return unnamed.skipped(Skip.CORRUPT_SHARD, f"cannot be read: {error}")
+        if place >= index.count:
+            return unnamed.skipped(Skip.CORRUPT_SHARD, "has become shorter while it was read")
         start, stop = int(index.edges[place]), int(index.edges[place + 1])
+        if stop - start > _LARGEST:
+            return unnamed.skipped(Skip.CORRUPT_RECORD, f"{stop - start:,} bytes, more than any image")
         if len(data) != stop - start or not data:
             return unnamed.skipped(Skip.CORRUPT_SHARD, f"has no bytes {start} to {stop}")
         try:
@@ -93,6 +102,8 @@ class TarSource(Source):
         where = Where(key=f"{name}/{base}", shard=name, place=place)
         if place in index.again:
             return where.skipped(Skip.CORRUPT_RECORD, "the shard has its name before, so its files are apart")
+        if place == index.count - 1 and not index.ended:
+            return where.skipped(Skip.CORRUPT_SHARD, "the file has no end mark: its last sample may lack files")
         return as_sample(record, where, self.fields)
 
 
