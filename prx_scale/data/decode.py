@@ -24,6 +24,8 @@ Pixels = NDArray[np.uint8]
 
 # Sizes are bounded below by what the caller allows; Pillow's own bound would only warn beside it.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Damaged EXIF counts as none, transparency is dealt with below.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _ORIENTATION = 0x0112
 _UPRIGHT = {

@@ -49,7 +49,8 @@ class Member:
     data: int
     size: int
     end: int
-    regular: bool
+    used: bool
+    """Whether it is a file of a sample: no folder, link or hidden file, such as those that macOS adds."""
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -125,7 +126,9 @@ def read_member(read: Read, start: int) -> Member | None:
     size = header.size if pax_size is None else pax_size
     name = pax_name or long_name or header.name
     end = at + -(-size // BLOCK) * BLOCK
-    return Member(name=name, start=start, data=at, size=size, end=end, regular=header.kind in _REGULAR)
+    return Member(
+        name=name, start=start, data=at, size=size, end=end, used=header.kind in _REGULAR and not _hidden(name)
+    )
 
 
 def members(read: Read, start: int, stop: int) -> Iterator[Member]:
@@ -174,6 +177,10 @@ def _after_zeros(read: Read, start: int, stop: int) -> int:
             break
         at += len(chunk)
     return stop
+
+
+def _hidden(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(".")
 
 
 def _number(digits: bytes) -> int:

@@ -78,7 +78,7 @@ def _walk(read: Read, size: int) -> Iterator[tuple[int, int, str | None]]:
         try:
             for member in members(read, at, size):
                 at = member.end
-                if member.regular:
+                if member.used:
                     yield member.start, member.end, split_name(member.name)[0]
             return
         except DamagedHeader:

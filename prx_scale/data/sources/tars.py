@@ -116,7 +116,7 @@ def read_record(data: bytes) -> tuple[str, Record]:
     base, record = "", dict[str, object]()
     try:
         for member in members(lambda start, stop: data[start:stop], 0, len(data)):
-            if not member.regular:
+            if not member.used:
                 continue
             base, suffix = split_name(member.name)
             if member.data + member.size > len(data):

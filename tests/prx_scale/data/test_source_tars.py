@@ -108,6 +108,12 @@ def test_folders_and_links_in_a_tar_are_passed_over(tmp_path: Path) -> None:
     assert [item.key for item in good(read_all(str(path)))] == ["a.tar/d/0", "a.tar/d/1"]
 
 
+def test_hidden_files_of_a_mac_are_passed_over(tmp_path: Path) -> None:
+    files = [(name, data) for file in sample_files("./0", 0) for name, data in ((f"./._{file[0][2:]}", b"mac"), file)]
+    (item,) = good(read_all(str(write_tar(tmp_path / "a.tar", files))))
+    assert (item.key, item.captions) == ("a.tar/./0", {"original": "./0"})
+
+
 def test_concatenated_tars_are_read_to_their_end(tmp_path: Path) -> None:
     parts = write_shards(tmp_path / "parts", [2, 3])
     (tmp_path / "a.tar").write_bytes(b"".join(part.read_bytes() for part in parts))
