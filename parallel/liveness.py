@@ -14,6 +14,7 @@ import secrets
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -27,6 +28,8 @@ HELLO_SECONDS = 10.0
 """How long one who connects may take to say who it is."""
 VERDICT_SECONDS = 5.0
 """How long a process whose collective failed waits to hear who died."""
+WRITING_SECONDS = 1.0
+"""How long a death may take to be written down."""
 DIED = "died"
 """The kind of a death without a word."""
 
@@ -84,6 +87,7 @@ class Liveness:
         self._on_death, self._on_error = on_death, on_error
         self._verdict = threading.Event()
         self._settling = threading.Lock()
+        self._first_gone = threading.Event()
         self._leaving = threading.Event()
         self._me = {"rank": self.rank, "host": socket.gethostname(), "pid": os.getpid()}
         self._selector = selectors.DefaultSelector()
@@ -133,6 +137,8 @@ class Liveness:
         messages = connection.receive()
         if messages is None:
             self._drop(connection)
+            if connection.peer["rank"] == 0:
+                self._first_gone.set()
             if not self._leaving.is_set():
                 self._decide(Death(**connection.peer, reason="died: its process is gone"))
         for message in messages or []:
@@ -154,7 +160,16 @@ class Liveness:
                 return
             self._verdict.set()
         self._tell({"death": asdict(death)})
+        if not self.writes(death):
+            self._let_write(death)
         self._on_death(death)
+
+    def _let_write(self, death: Death) -> None:
+        """Stay until who writes a death down has ended: a launcher may kill all others once one has gone."""
+        if death.rank == 0:
+            time.sleep(WRITING_SECONDS)  # to rank 1 there is no connection
+        elif 0 in self._connections:
+            _until_gone(self._connections[0].sock, VERDICT_SECONDS)
 
     def _tell(self, message: dict[str, Any]) -> None:
         for connection in list(self._connections.values()):
@@ -181,6 +196,8 @@ class Liveness:
         if self._settle():
             failed, kind = self._on_error(error)
             self._tell({"failed": failed, "kind": kind})
+            if self.rank != 0 and self.world > 1:
+                self._first_gone.wait(VERDICT_SECONDS)  # it writes this down
 
     def _settle(self) -> bool:
         """From now on no death concerns this process; False where one has ended it already."""
@@ -195,6 +212,16 @@ class Liveness:
 def _may_be_of_a_death(error: BaseException) -> bool:
     """Collectives raise RuntimeError, sockets OSError; a failed save of a checkpoint is no Exception at all."""
     return isinstance(error, (RuntimeError, OSError)) or not isinstance(error, Exception)
+
+
+def _until_gone(sock: socket.socket, seconds: float) -> None:
+    """Wait until the other end of a connection is gone, or so long."""
+    deadline = time.monotonic() + seconds
+    with suppress(OSError):
+        while (left := deadline - time.monotonic()) > 0:
+            sock.settimeout(left)
+            if not sock.recv(65536):
+                return
 
 
 def _first_message(connection: Connection) -> Any:

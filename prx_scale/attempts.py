@@ -154,6 +154,17 @@ class Attempts:
         attempt = len(self._starts())
         self._append(End(attempt=attempt, state=state, step=step, cause=cause, reason=reason, time=now()))
 
+    def superseded(self, job: Job) -> None:
+        """Note that the last start, if its end was not noted, was replaced while it was going on.
+
+        Args:
+            job: that took the run over.
+        """
+        rows = self.rows()
+        if rows and isinstance(rows[-1], Start):
+            reason = f"job {job.id} (restart {job.restart}) took the run over"
+            self.end(State.INTERRUPTED, rows[-1].from_step, Cause.SUPERSEDED, reason)
+
     def retry(self) -> None:
         """Note that the run is to be tried again: what was before counts for no verdict any more."""
         self._append(Retry(time=now()))

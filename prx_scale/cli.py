@@ -13,6 +13,7 @@ from rich.text import Text
 from prx_scale.commands import exits
 from prx_scale.commands.allocate import Allocate
 from prx_scale.commands.backtest import Backtest
+from prx_scale.commands.cancel import Cancel
 from prx_scale.commands.compare import Compare
 from prx_scale.commands.coord_check import CoordCheck
 from prx_scale.commands.correlate import Correlate
@@ -23,6 +24,7 @@ from prx_scale.commands.export import Export
 from prx_scale.commands.fit import Fit
 from prx_scale.commands.frontier import Frontier
 from prx_scale.commands.import_weights import ImportWeights
+from prx_scale.commands.logs import Logs
 from prx_scale.commands.plan import PlanVerb
 from prx_scale.commands.quickstart import Quickstart
 from prx_scale.commands.rank import Rank
@@ -41,6 +43,8 @@ VERBS: dict[str, type[Any]] = {
     "sweep": Sweep,
     "retry": Retry,
     "status": Status,
+    "logs": Logs,
+    "cancel": Cancel,
     "evaluate": Evaluate,
     "coord-check": CoordCheck,
     "export": Export,

@@ -35,8 +35,12 @@ class TrainCall:
         Raises:
             SystemExit: the run is not done.
         """
+        from prx_scale import stopping
+
+        stopping.listen()  # in place of submitit's own handler
         started = time.time()
         _announce()
+        from submitit import JobEnvironment
         from submitit.helpers import TorchDistributedEnvironment
 
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
@@ -51,6 +55,7 @@ class TrainCall:
             max_restarts=self.max_restarts,
             max_fruitless=self.max_fruitless,
             started=started,
+            hosts=tuple(JobEnvironment().hostnames),
         )
         _end(train_in_job(Path(self.study), self.run, job))
 

@@ -52,7 +52,7 @@ def call(*words: str, timeout: float = TIMEOUT_SECONDS) -> str:
 
 def _run(words: Sequence[str], timeout: float = TIMEOUT_SECONDS) -> subprocess.CompletedProcess[str]:
     shown = " ".join(words)
-    shown = shown if len(shown) <= 120 else f"{shown[:117]}..."
+    shown = shown if len(shown) <= 80 else words[0]
     try:
         done = subprocess.run(
             words, capture_output=True, text=True, errors="replace", timeout=timeout, env=environment(), check=False
@@ -168,10 +168,11 @@ def site_limits(options: Mapping[str, str | bool] | None = None) -> SiteLimits:
     chosen = {key: value for key, value in (options or {}).items() if isinstance(value, str)}
     config = _config(call("scontrol", "show", "config"))
     user = getpass.getuser()
+    enforced = "limits" in config.get("AccountingStorageEnforce", "")
     return SiteLimits(
         max_array_size=int(config["MaxArraySize"]),
         max_job_count=int(config["MaxJobCount"]),
-        max_submit=_max_submit(user, chosen) if "limits" in config.get("AccountingStorageEnforce", "") else None,
+        max_submit=_max_submit(user, chosen) if enforced else None,
         submitted_now=len(call("squeue", "--noheader", "--array", "--user", user, "--format=%i").split()),
     )
 
@@ -183,12 +184,14 @@ def _config(text: str) -> dict[str, str]:
 
 def _max_submit(user: str, chosen: Mapping[str, str]) -> int | None:
     shape = ("--noheader", "--parsable2", "show")
-    default = call("sacctmgr", *shape, "user", user, "format=DefaultAccount").strip()
-    account = chosen.get("account", default)
-    own = f"account={account}"
     columns = "format=Partition,DefaultQOS,MaxSubmitJobs,GrpSubmitJobs"
-    associations = call("sacctmgr", *shape, "associations", "where", f"user={user}", own, columns)
-    qos = call("sacctmgr", *shape, "qos", "format=Name,MaxSubmitJobsPerUser,MaxSubmitJobsPerAccount,GrpSubmitJobs")
+    try:
+        default = call("sacctmgr", *shape, "user", user, "format=DefaultAccount").strip()
+        own = f"account={chosen.get('account', default)}"
+        associations = call("sacctmgr", *shape, "associations", "where", f"user={user}", own, columns)
+        qos = call("sacctmgr", *shape, "qos", "format=Name,MaxSubmitJobsPerUser,MaxSubmitJobsPerAccount,GrpSubmitJobs")
+    except InputError:  # accounting is down: the controller goes on without, and refuses what is too much
+        return None
     return least_submit(associations, qos, chosen)
 
 

@@ -62,6 +62,24 @@ def folder_logs(folder: Path, ranks: Sequence[int] | None = None) -> list[LogFil
     return [file for file in files if file.path.exists() and (ranks is None or file.rank in ranks)]
 
 
+def chosen_logs(study: Path, run: str | None, job: JobRecord | None, ranks: Sequence[int] | None) -> list[LogFile]:
+    """The logs of a job, or of a run that no job trained, those that are there.
+
+    Args:
+        study: the study folder.
+        run: its id; None for jobs of the whole study.
+        job: as the study's list has it; None where there is none.
+        ranks: of the processes; all by default.
+    """
+    found = job_logs(study, job, ranks) if job else []
+    if run is None or (job and job.executor is Executor.SLURM):
+        return found
+    own = folder_logs(study / "runs" / run, ranks)
+    consoles = [file for file in own if file.path.name == "console.log"]
+    # Rank 0 prints to the console what it has to say.
+    return consoles if consoles and ranks is not None and list(ranks) == [0] else own
+
+
 def tail(path: Path, size: int = TAIL_BYTES) -> str:
     """The end of a file, from the beginning of a line on.
 

@@ -104,11 +104,12 @@ def plan(
 
 def _plan_one(run: RunConfig, folder: Path, jobs: Jobs, *, retry: bool) -> Planned:
     info = RunRecord(folder).read()
-    at_work = _at_work(run, folder, jobs)
-    if at_work:
-        return at_work
+    # A job is still ending for some seconds after its record has said how the run ended.
     if info is not None and info.state is State.DONE:
         return Planned(run=run, folder=folder, action=Action.SKIP_DONE)
+    at_work = None if info is not None and info.state is State.FAILED else _at_work(run, folder, jobs)
+    if at_work:
+        return at_work
     failure = _failure(run, info, jobs)
     if failure and not retry:
         return Planned(run=run, folder=folder, action=Action.SKIP_FAILED, reason=failure)

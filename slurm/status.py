@@ -171,7 +171,7 @@ def _of_record(info: RunInfo, jobs: Jobs, *, asked: bool) -> RunStatus:
         mfu=last.get("mfu"),
         restarts=max(job.restarts if job else 0, len(starts) - 1),
         seconds_left=left,
-        limit_seconds_left=job.left_seconds if job and job.phase is Phase.RUNNING else None,
+        limit_seconds_left=job.left_seconds if job and at_work else None,
         where=job.nodes if job else _hosts(starts),
         job=record.job if record else None,
         reason=stands.reason,

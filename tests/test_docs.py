@@ -21,6 +21,7 @@ from prx_scale import runs, sources, study, tables
 from prx_scale.allocation import PASSED_THROUGH, SlurmTable
 from prx_scale.cli import parse
 from prx_scale.runs import EvaluationRow, RunInfo, TrainRow, ValidationRow
+from prx_scale.stagetables import Source, Stage
 from scaling import fit
 from scaling.laws import LAWS
 from scaling.optimum import optimum
@@ -145,6 +146,8 @@ def written_default(item: dataclasses.Field[Any]) -> str:
 STUDY_TABLES: dict[str, type[Any]] = {
     "study": study.StudyTable,
     **study.RUN_TABLES,
+    "[stage]": Stage,
+    "[stage.data]": Source,
     "fit": study.FitTable,
     "slurm": SlurmTable,
 }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from slurm.status import RunStatus, StudyStatus
 
 GAP = 2
-LEAST_REASON = 16
+LEAST_REASON = 20
 """Characters of the reason that must fit before a column is left out for it."""
 STYLES = {
     "running": "green",

@@ -15,10 +15,10 @@ import numpy as np
 
 from prx_scale.data.orders import Numbers, Order, Stretch
 
-WINDOW = 1 << 18
-"""Positions that are dealt into batches at a time."""
+WINDOW = 64
+"""Batches' worth of positions that are dealt at a time."""
 LOOKBACK = 1 << 21
-"""Positions that are searched at a time for what waits in rare buckets."""
+"""Most positions that are searched at a time for what waits in rare buckets."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,13 +39,14 @@ class Dealt:
     samples: Numbers
     """(n, B)"""
     waiting: Stretch
+    """In the order in which they came, within each bucket."""
 
 
 def deal(waiting: Stretch, arriving: Stretch, batch: int) -> Dealt:
     """Deal samples into batches, each due when its last sample arrives.
 
     Args:
-        waiting: from before, fewer than a batch of each bucket, in the order in which they came.
+        waiting: from before, fewer than a batch of each bucket, those of one in the order in which they came.
         arriving: what comes next.
         batch: samples of a batch.
     """
@@ -57,7 +58,7 @@ def deal(waiting: Stretch, arriving: Stretch, batch: int) -> Dealt:
     full = place < np.repeat(counts // batch * batch, counts)
     rows = by_bucket[full].reshape(-1, batch)
     rows = rows[np.argsort(rows[:, -1])]
-    left = np.sort(by_bucket[~full])
+    left = by_bucket[~full]
     return Dealt(
         buckets=buckets[rows[:, 0]],
         samples=samples[rows],
@@ -72,15 +73,15 @@ class BatchPlan:
     restart. Going on is quick; a jump looks for what was waiting then, in the worst case through an epoch.
     """
 
-    def __init__(self, order: Order, batch: int, window: int = WINDOW) -> None:
+    def __init__(self, order: Order, batch: int, window: int | None = None) -> None:
         """A plan.
 
         Args:
             order: the samples.
             batch: samples of a step, over all ranks.
-            window: positions dealt at a time; only speed and memory depend on it.
+            window: positions dealt at a time, by default 64 batches' worth; only speed and memory depend on it.
         """
-        self.order, self.batch, self._window = order, batch, window
+        self.order, self.batch, self._window = order, batch, window or WINDOW * batch
         self._number, self._first = 0, 0
         self._dealt = self._deal(0, _NONE)
 
@@ -124,13 +125,14 @@ class BatchPlan:
         """What waits there: of each bucket, the latest that do not make up a batch."""
         missing = self.order.before(position) % self.batch
         parts: list[Stretch] = []
+        reach = self._window
         while missing.any():
-            start = max(position - (LOOKBACK if parts else self._window), 0)
+            start = max(position - reach, 0)
             found = self.order.stretch(start, position, missing > 0)
             latest = _last_of_each(found, missing)
             missing = missing - np.bincount(latest.buckets, minlength=len(missing))
             parts.insert(0, latest)
-            position = start
+            position, reach = start, min(2 * reach, LOOKBACK)
         return Stretch(
             samples=np.concatenate([_NONE.samples, *(part.samples for part in parts)]),
             buckets=np.concatenate([_NONE.buckets, *(part.buckets for part in parts)]),

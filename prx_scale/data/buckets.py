@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
 PRX_STEP = 32
+GRACE = 1e-9
+"""So that limits such as 1 / 1.9 and 1.9 take in the same sizes both ways round."""
 QWEN_IMAGE_RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "9:16", "16:9", "1:3", "3:1")
 
 
@@ -152,7 +154,7 @@ def prx_buckets(
 
 def _floored(cells: int, low: float, high: float) -> Iterable[tuple[int, int]]:
     """(height, width) for every width between the bounds of width / height."""
-    widths = range(math.ceil(math.sqrt(cells * low)), math.floor(math.sqrt(cells * high)) + 1)
+    widths = range(math.ceil(math.sqrt(cells * low) - GRACE), math.floor(math.sqrt(cells * high) + GRACE) + 1)
     return ((cells // width, width) for width in widths if 0 < width <= cells)
 
 
@@ -183,7 +185,8 @@ def near_area_buckets(image_size: int, step: int, min_ratio: float = 0.5, max_ra
     longest = math.ceil(image_size * math.sqrt(max(max_ratio, 1 / min_ratio)) / step) * step
     pairs = [(side, _rounded(image_size**2 / side, step)) for side in range(step, longest + 1, step)]
     sizes = [Bucket(height=h, width=w) for a, b in pairs for h, w in ((a, b), (b, a))]
-    return _one_a_ratio(size for size in sizes if min_ratio <= size.ratio <= max_ratio)
+    low, high = min_ratio * (1 - GRACE), max_ratio * (1 + GRACE)
+    return _one_a_ratio(size for size in sizes if low <= size.ratio <= high)
 
 
 def _rounded(side: float, step: int) -> int:

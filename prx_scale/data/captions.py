@@ -135,9 +135,8 @@ def draw_kinds(available: Mask, weights: Sequence[float], uniform: Floats) -> Nu
     """
     ends = np.cumsum(np.where(available, np.asarray(weights, dtype=np.float64), 0.0), axis=1)
     total = ends[:, -1]
-    # The first whose end lies above the draw has weight; rounding up to the total must not go past it.
-    point = np.minimum(uniform * total, np.nextafter(total, 0))
-    return np.where(total > 0, np.argmax(ends > point[:, None], axis=1), -1).astype(np.int64)
+    # The first end above the draw is that of a kind with weight.
+    return np.where(total > 0, np.argmax(ends > (uniform * total)[:, None], axis=1), -1).astype(np.int64)
 
 
 def class_caption(names: Sequence[str], templates: Sequence[str], name: float, template: float) -> str:

@@ -156,11 +156,30 @@ class ShuffledOrder:
         return samples[np.argsort(self._keys(epoch, samples, 0))]
 
 
-class MixedOrder:
-    """Several orders, dealt into one by fixed shares: after n samples, each has had its share of n to within a few.
+def block_starts(lengths: Sequence[int], least: int = BLOCK) -> Numbers:
+    """Blocks of whole shards.
 
-    A batch therefore has samples of all of them. An order that is done with its epoch begins the next while others may
-    still be in their first. Sample numbers are counted through: those of the second follow those of the first.
+    Args:
+        lengths: samples of each shard, in order.
+        least: samples that a block has, but for the last.
+
+    Returns:
+        (blocks,) first sample of each.
+    """
+    starts, first, total = [0], 0, sum(lengths)
+    for end in np.cumsum(lengths).tolist():
+        if end - first >= least and end < total:
+            starts.append(end)
+            first = end
+    return np.array(starts, dtype=np.int64)
+
+
+class MixedOrder:
+    """Several orders, dealt into one by fixed shares, rounded to a millionth.
+
+    After n samples each has had its share of n to within one sample for each order before it, so a batch has samples of
+    all of them. An order that is done with its epoch begins the next while others may still be in their first. Sample
+    numbers are counted through: those of the second follow those of the first.
     """
 
     def __init__(self, orders: Sequence[Order], sizes: Sequence[int], weights: Sequence[float]) -> None:

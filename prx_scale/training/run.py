@@ -20,7 +20,7 @@ from parallel.titan import latest_step, process_group_environment
 from prx_scale.attempts import Attempts, Cause, Job, signal_cause, signal_reason
 from prx_scale.config import RunConfig
 from prx_scale.evaluation.weights import checkpoint_steps
-from prx_scale.locks import NoLongerWanted, only_one
+from prx_scale.locks import NoLongerWanted, is_held, only_one
 from prx_scale.owner import Fence, take, take_from_jobs
 from prx_scale.runs import RunRecord, State
 from prx_scale.startweights import check_start
@@ -123,12 +123,16 @@ class _Process:
         return None
 
     def _own(self, held: ExitStack) -> None:
+        going_on = is_held(self.folder)
         if self.job:
             self.recorder.fence = take(self.folder, self.job)
         patience = LOCK_PATIENCE_SECONDS if self.job else 1.0
         held.enter_context(only_one(self.folder, patience, lambda: self.request.number != 0))
         if not self.job:
             take_from_jobs(self.folder)
+        elif going_on:
+            self.recorder.check()
+            Attempts(self.folder).superseded(self.job)
 
     def train(self, config: DiffusionTrainer.Config, refusal: Exception | None) -> State:
         """Meet the other processes, and train with them.
@@ -138,12 +142,7 @@ class _Process:
             refusal: why the first process does not go on.
         """
         try:
-            with ExitStack() as watching:
-                met = partial(self._met, watching, refusal)
-                self.trainer = DiffusionTrainer(config, self.recorder, self.request, met)
-                return self._train_to_an_end(self.trainer)
-        except (AlreadyEnded, StopAsked) as reason:
-            return self.ended_before(reason)
+            return self._outcome(config, refusal)
         except BaseException as error:
             self._own_error(error)
             self.recorder.fence.check()
@@ -153,6 +152,19 @@ class _Process:
                 self.trainer.close()
             if dist.is_initialized():
                 dist.destroy_process_group()
+
+    def _outcome(self, config: DiffusionTrainer.Config, refusal: Exception | None) -> State:
+        """How the run stands. A launcher may kill all others once one has gone: none goes before that is written."""
+        try:
+            with ExitStack() as watching:
+                met = partial(self._met, watching, refusal)
+                self.trainer = DiffusionTrainer(config, self.recorder, self.request, met)
+                state = self._train_to_an_end(self.trainer)
+                dist.barrier()
+        except (AlreadyEnded, StopAsked) as reason:
+            state = self.ended_before(reason)
+            dist.barrier()
+        return state
 
     def _met(self, watching: ExitStack, refusal: Exception | None, device: torch.device) -> None:
         meet(refusal, self.request, device)
@@ -194,7 +206,7 @@ class _Process:
     def _stopped(self, number: int) -> State:
         self.recorder.fence.check()
         seconds = self.request.seconds_after(self.job.started) if self.job else 0.0
-        cause, reason = (say(number, self.job, seconds) for say in (signal_cause, signal_reason))
+        cause, reason = signal_cause(number, self.job, seconds), signal_reason(number, self.job, seconds)
         self.recorder.ended(State.INTERRUPTED, self.step, cause, reason)
         return State.INTERRUPTED
 
@@ -220,7 +232,7 @@ class _Process:
         try:
             if self.recorder.fence.lost():
                 kind, code = Kind.SUPERSEDED, Kind.SUPERSEDED.exit_code
-            logging.error(f"at step {self.step}: {death}")
+            logging.error(f"at step {self.step}: {_reason(death, kind)}")
             if write and kind.state:
                 cause = Cause.PEER_DIED if death.kind == DIED else kind.cause
                 self.recorder.last_word(self.folder, kind.state, self.step, cause, _reason(death, kind))

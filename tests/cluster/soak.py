@@ -129,13 +129,13 @@ def main(words: list[str]) -> int:
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(words)
-    folder = Path(tempfile.mkdtemp(prefix="prx-soak-"))
-    cluster = Cluster.start(folder / "c")
-    try:
-        return _soak(cluster, folder, options.times, options.seed)
-    finally:
-        cluster.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="prx-soak-") as studies:
+        cluster = Cluster.start(Path(tempfile.mkdtemp(prefix="prx-cluster-")))
+        try:
+            return _soak(cluster, Path(studies), options.times, options.seed)
+        finally:
+            cluster.stop()
+            shutil.rmtree(cluster.folder, ignore_errors=True)
 
 
 def _soak(cluster: Cluster, folder: Path, times: int, seed: int) -> int:

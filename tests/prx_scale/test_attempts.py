@@ -95,6 +95,18 @@ def test_a_start_without_an_end_was_killed(tmp_path: Path) -> None:
     )
 
 
+def test_who_takes_over_notes_the_end_of_who_went_on(tmp_path: Path) -> None:
+    attempts = Attempts(tmp_path)
+    attempts.superseded(job(1))
+    assert attempts.rows() == []
+    attempts.start(job(0), 1, 40)
+    attempts.superseded(job(1))
+    attempts.superseded(job(2))  # it has an end by now
+    _, end = attempts.rows()
+    assert isinstance(end, End) and (end.attempt, end.cause, end.step) == (1, Cause.SUPERSEDED, 40)
+    assert end.reason == "job 12_3 (restart 1) took the run over"
+
+
 def test_starts_outside_jobs_do_not_count_against_jobs(tmp_path: Path) -> None:
     attempts = Attempts(tmp_path)
     for _ in range(5):

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prx_scale.data.batchplan import Batch, BatchPlan, deal
-from prx_scale.data.orders import MixedOrder, Numbers, Order, ShuffledOrder, Stretch
+from prx_scale.data.orders import MixedOrder, Numbers, Order, ShuffledOrder, Stretch, block_starts
 from prx_scale.data.queues import BucketQueues
+
+FEWER = settings(max_examples=50)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,7 @@ def test_any_step_can_be_asked_for_at_once(case: Case, steps: list[int]) -> None
         assert shown(jumping.at(step)) == expected[step]
 
 
+@FEWER
 @given(case=cases(), ranks=st.sampled_from([1, 2, 3]), later=st.sampled_from([1, 2, 6]), stop=st.integers(0, 20))
 def test_ranks_of_any_number_share_the_same_batches(case: Case, ranks: int, later: int, stop: int) -> None:
     """Training stops at a step and goes on with another number of ranks: together they have what one would."""
@@ -122,6 +125,7 @@ def test_ranks_of_any_number_share_the_same_batches(case: Case, ranks: int, late
             assert np.concatenate(held).tolist() == alone.at(step).samples.tolist()
 
 
+@FEWER
 @given(case=cases(), cut=st.integers(0, 120))
 def test_queues_go_on_from_their_state(case: Case, cut: int) -> None:
     order = case.order()
@@ -211,6 +215,12 @@ def test_an_order_without_samples_is_refused() -> None:
         ShuffledOrder(np.array([-1, -1]), 2, seed=0)
 
 
+def test_blocks_are_whole_shards() -> None:
+    assert block_starts([3, 4, 5, 1, 9, 2], least=7).tolist() == [0, 7, 22]
+    assert block_starts([3, 4], least=7).tolist() == [0]
+    assert block_starts([], least=7).tolist() == [0]
+
+
 def mixed(first: Case, second: Case, weights: tuple[float, float, float]) -> tuple[MixedOrder, list[ShuffledOrder]]:
     ids = [np.array(case.buckets) for case in (first, second, first)]
     orders = [ShuffledOrder(each, 5, seed=seed) for seed, each in enumerate(ids)]
@@ -220,6 +230,7 @@ def mixed(first: Case, second: Case, weights: tuple[float, float, float]) -> tup
 WEIGHTS = st.tuples(*[st.floats(0.01, 10.0)] * 3)
 
 
+@FEWER
 @given(first=cases(), second=cases(), weights=WEIGHTS, stop=st.integers(1, 300))
 def test_a_mix_keeps_its_shares_and_the_order_of_its_parts(
     first: Case, second: Case, weights: tuple[float, float, float], stop: int
@@ -233,6 +244,7 @@ def test_a_mix_keeps_its_shares_and_the_order_of_its_parts(
         assert abs(len(own) - stop * weights[number] / sum(weights)) < 3.001
 
 
+@FEWER
 @given(first=cases(), second=cases(), weights=WEIGHTS, start=st.integers(0, 200), length=st.integers(0, 100))
 def test_any_part_of_a_mix_can_be_asked_for(
     first: Case, second: Case, weights: tuple[float, float, float], start: int, length: int
@@ -245,12 +257,13 @@ def test_any_part_of_a_mix_can_be_asked_for(
     assert mix.stretch(start, start + length, only).samples.tolist() == part.samples[only[part.buckets]].tolist()
 
 
+@FEWER
 @given(first=cases(), second=cases(), weights=WEIGHTS, step=st.integers(0, 40))
 def test_a_mix_has_a_plan_like_any_order(
     first: Case, second: Case, weights: tuple[float, float, float], step: int
 ) -> None:
     mix, _ = mixed(first, second, weights)
-    expected = streamed(mix, 700, first.batch)
+    expected = streamed(mix, 400, first.batch)
     if step < len(expected):
         assert shown(BatchPlan(mix, first.batch, first.window).at(step)) == expected[step]
 

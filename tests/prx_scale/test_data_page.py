@@ -1,0 +1,92 @@
+"""docs/data.md on buckets, captions and stages: its examples run, its tables are those of the code."""
+
+from __future__ import annotations
+
+import dataclasses
+import doctest
+import json
+import re
+import tomllib
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prx_scale import study, tables
+from prx_scale.data.buckets import BucketTable, bucket_list
+from prx_scale.data.captions import CaptionTable
+from prx_scale.stages import check_paths, resolve
+from prx_scale.stagetables import parse_stages
+
+PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text("utf-8")
+
+
+def section(name: str) -> str:
+    """A section of the page, with those below it."""
+    return PAGE.split(f"\n## {name}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def blocks(name: str, kind: str) -> list[str]:
+    return re.findall(rf"```{kind}\n(.*?)```", section(name), flags=re.DOTALL)
+
+
+def example(tmp_path: Path, stages: str) -> study.Study:
+    """The page's study with other stages."""
+    (tmp_path / "study.toml").write_text(blocks("Stages", "toml")[-1] + stages)
+    return study.load(tmp_path / "study.toml")
+
+
+@pytest.mark.parametrize("name", ["Buckets", "Captions", "Stages"])
+def test_examples_give_what_they_show(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example(tmp_path, blocks("Stages", "toml")[0])
+    monkeypatch.chdir(tmp_path)
+    text = "\n".join(blocks(name, "python"))
+    test = doctest.DocTestParser().get_doctest(text, {}, name, "docs/data.md", 0)
+    assert test.examples
+    report: list[str] = []
+    doctest.DocTestRunner(verbose=False).run(test, out=report.append)
+    assert not report, "".join(report)
+
+
+def test_ladders_are_studies(tmp_path: Path) -> None:
+    stages = blocks("Stages", "toml")
+    sd3 = resolve(example(tmp_path, stages[0]).runs[0])
+    assert [(stage.image_size, stage.shift) for stage in sd3] == [(256, 1.0), (512, 2.0), (1024, 3.0)]
+    base = stages[-1].replace("position_grid = 64", "position_grid = 83")
+    (tmp_path / "study.toml").write_text(base + stages[1])
+    qwen = resolve(study.load(tmp_path / "study.toml").runs[0])
+    assert [stage.image_size for stage in qwen] == [256, 640, 1328]
+    assert all(bucket_list(BucketTable(rule="qwen-image"), stage.image_size, 16) for stage in qwen)
+
+
+def test_the_schedule_of_sources_is_read(tmp_path: Path) -> None:
+    stages = parse_stages(tomllib.loads(blocks("Stages", "toml")[2])["stage"], "study.toml:")
+    for name in ("synthetic", "photos", "curated"):
+        (tmp_path / name).mkdir()
+    check_paths(stages, tmp_path, "study.toml:")
+    assert [len(stage.data) for stage in stages] == [1, 2, 2, 1]
+
+
+@pytest.mark.parametrize(("name", "table"), [("Buckets", BucketTable), ("Captions", CaptionTable)])
+def test_keys_choices_and_bounds_are_described(name: str, table: type[Any]) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \| ([^|]*) \|", section(name), flags=re.MULTILINE)
+    found = {key: (kind, default) for key, kind, default in rows}
+    kinds = tables.field_types(table)
+    for item in dataclasses.fields(table):
+        kind, default = found[item.name]
+        value: Any = list(item.default) if isinstance(item.default, tuple) else item.default
+        assert default == f"`{json.dumps(value)}`"
+        if typing.get_origin(kinds[item.name]) is typing.Literal:
+            assert all(f"`{json.dumps(choice)}`" in kind for choice in typing.get_args(kinds[item.name]))
+        low, high = item.metadata.get("low"), item.metadata.get("high")
+        assert high is None or kind.endswith(f", {low:g} to {high:g}")
+        assert low is None or high is not None or kind.endswith(f", at least {low:g}")
+
+
+@pytest.mark.parametrize("rule", ["square", "prx", "qwen-image", "sd3"])
+def test_lists_at_256_are_those_of_the_page(rule: str) -> None:
+    (row,) = re.findall(rf"^\| `{rule}` \| .* \| ([^|]*) \|$", section("Buckets"), flags=re.MULTILINE)
+    table = BucketTable(rule=rule)  # type: ignore[arg-type]
+    sizes = bucket_list(table, 256, 16)
+    assert [size.name for size in sizes[: len(sizes) // 2 + 1]] == row.removesuffix(" and turned").split(", ")
