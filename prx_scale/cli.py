@@ -22,6 +22,7 @@ from prx_scale.commands.downstream import Downstream
 from prx_scale.commands.encode import Encode
 from prx_scale.commands.evaluate import Evaluate
 from prx_scale.commands.export import Export
+from prx_scale.commands.filter import Filter
 from prx_scale.commands.fit import Fit
 from prx_scale.commands.frontier import Frontier
 from prx_scale.commands.import_weights import ImportWeights
@@ -41,6 +42,7 @@ VERBS: dict[str, type[Any]] = {
     "quickstart": Quickstart,
     "encode": Encode,
     "plan": PlanVerb,
+    "filter": Filter,
     "train": Train,
     "sweep": Sweep,
     "retry": Retry,

@@ -62,20 +62,13 @@ def cancel_here(
     Returns:
         Runs with the process that was asked, and why others were not.
     """
-    asked: list[tuple[str, Process]] = []
-    notes: list[str] = []
-    for run in runs:
-        process, note = _at_work(study, jobs, run)
-        if note:
-            notes.append(note)
-        if process is None:
-            continue
-        launcher = launcher_of(process) if all_runs else None
-        target = launcher or process
-        if target in (each for _, each in asked) or ask_to_end(target):
-            asked.append((run, target))
-        else:
-            notes.append(f"{run}: {target} may not be signalled by this user")
+    found = {run: _at_work(study, jobs, run) for run in runs}
+    notes = [note for _, note in found.values() if note]
+    # All are looked up before the first is asked: a launcher ends its other processes by itself.
+    targets = {run: (all_runs and launcher_of(process)) or process for run, (process, _) in found.items() if process}
+    refused = {target for target in set(targets.values()) if not ask_to_end(target)}
+    asked = [(run, target) for run, target in targets.items() if target not in refused]
+    notes += [f"{run}: {target} could not be signalled" for run, target in targets.items() if target in refused]
     noted = [record.job for run, _ in asked if (record := _local_record(jobs, run))]
     if noted:
         note_cancelled(study, noted)

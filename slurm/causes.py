@@ -204,6 +204,8 @@ LINES: tuple[tuple[Cause, re.Pattern[str]], ...] = (
                 r"Lmod has detected the following error",
                 r"error while loading shared libraries",
                 r": command not found$",
+                r"Error while finding module specification",
+                r": No module named ",
             ),
             *(r"execve\(\): .*No such file or directory", r"[Cc]ouldn't chdir to", r"Unable to locate a modulefile"),
         ),

@@ -51,7 +51,7 @@ def standing(
 
 def _without_job(recorded: State | None, reason: str | None, *, held: bool) -> Standing:
     if held:
-        return Standing(state=State.RUNNING.value, reason=reason)
+        return Standing(state=State.RUNNING.value, reason=None if recorded is State.RUNNING else "starting")
     if recorded is State.RUNNING:
         return Standing(state=KILLED, reason=reason)
     return Standing(state=(recorded or State.PENDING).value, reason=reason)

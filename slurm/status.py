@@ -17,8 +17,9 @@ from prx_scale.study import load as load_study
 from slurm.controller import is_available
 from slurm.following import Following, following
 from slurm.jobstatus import Phase
-from slurm.ledger import Executor, Kind, Ledger, read_ledger
+from slurm.ledger import Executor, JobRecord, Kind, Ledger, read_ledger
 from slurm.plan import Jobs, jobs_of
+from slurm.processes import parse_process, works_on
 from slurm.standing import ACTIVE, standing
 
 TAIL_BYTES = 4096
@@ -120,7 +121,8 @@ def _of_plan(run: RunConfig, jobs: Jobs) -> RunStatus:
     """A run that has no record yet."""
     record = jobs.ledger.latest(Kind.TRAIN, run.id)
     job = jobs.statuses.get(record.job) if record else None
-    stands = standing(None, None, job, cancelled=record is not None and record.job in jobs.ledger.cancelled)
+    cancelled = record is not None and record.job in jobs.ledger.cancelled
+    stands = standing(None, None, job, cancelled=cancelled, held=_alive_here(record))
     return RunStatus(
         run=run.id,
         variant=run.variant,
@@ -136,7 +138,7 @@ def _of_plan(run: RunConfig, jobs: Jobs) -> RunStatus:
         restarts=job.restarts if job else 0,
         seconds_left=None,
         limit_seconds_left=job.left_seconds if job and job.phase is Phase.RUNNING else None,
-        where=job.nodes if job else "",
+        where=job.nodes if job else _host(record),
         job=record.job if record else None,
         reason=stands.reason,
     )
@@ -147,9 +149,9 @@ def _of_record(info: RunInfo, jobs: Jobs, *, asked: bool) -> RunStatus:
     job = jobs.statuses.get(record.job) if record else None
     starts = [row for row in Attempts(info.folder).rows() if isinstance(row, Start)]
     # The lock of a process on another node is not known everywhere: where SLURM was not asked, the record counts.
-    unasked = job is None and record is not None and record.executor is Executor.SLURM and not asked
+    unasked = record is not None and record.executor is Executor.SLURM and not asked
     running = info.state is State.RUNNING
-    held = running and job is None and (unasked or is_held(info.folder))
+    held = job is None and ((running and (unasked or is_held(info.folder))) or _alive_here(record))
     cancelled = record is not None and record.job in jobs.ledger.cancelled
     stands = standing(info.state, info.reason, job, cancelled=cancelled, held=held)
     last = last_row(info.folder / "train.jsonl") or {}
@@ -172,10 +174,21 @@ def _of_record(info: RunInfo, jobs: Jobs, *, asked: bool) -> RunStatus:
         restarts=max(job.restarts if job else 0, len(starts) - 1),
         seconds_left=left,
         limit_seconds_left=job.left_seconds if job and at_work else None,
-        where=job.nodes if job else _hosts(starts),
+        where=job.nodes if job else (_hosts(starts) or _host(record)),
         job=record.job if record else None,
         reason=stands.reason,
     )
+
+
+def _alive_here(record: JobRecord | None) -> bool:
+    """Whether a run's last process is one of this machine that is still there."""
+    process = parse_process(record.job) if record and record.executor is Executor.LOCAL else None
+    return process is not None and process.here and works_on(process, record.run if record and record.run else "")
+
+
+def _host(record: JobRecord | None) -> str:
+    process = parse_process(record.job) if record and record.executor is Executor.LOCAL else None
+    return process.host if process else ""
 
 
 def _hosts(starts: Sequence[Start]) -> str:

@@ -108,19 +108,26 @@ class Status:
             while True:
                 status = self._look()
                 live.update(Group(*self._page(status, console.width, console.height)), refresh=True)
-                if not status.active:
+                if self._over(status):
                     return exits.DONE
                 time.sleep(self.every)
 
+    def _over(self, status: StudyStatus) -> bool:
+        """Whether nothing runs or waits, and not just for the moment in which a launcher starts the next run."""
+        if status.active:
+            return False
+        time.sleep(1.0)
+        return not self._look().active
+
     def _watch_by_lines(self, console: Console) -> int:
         """Where there is no terminal: a line whenever the counts change, and the table at the end."""
+        from prx_scale.commands.status_output import summary
+
         said = ""
         while True:
             status = self._look()
-            from prx_scale.commands.status_output import summary
-
             words = "; ".join(line.plain for line in summary(status))
-            if not status.active:
+            if self._over(status):
                 _write(self._page(status, None, None), console)
                 return exits.DONE
             if words != said:

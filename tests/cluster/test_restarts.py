@@ -12,7 +12,7 @@ from tests.cluster.sweeps import Sweep, train_here, write_study
 
 pytestmark = pytest.mark.slow
 
-STEPS, EVERY = 1200, 100
+STEPS, EVERY = 800, 100
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def running_past(sweep: Sweep, step: int) -> None:
 
 def test_requeue_in_the_middle(sweep: Sweep, uninterrupted: Path) -> None:
     sweep.launch()
-    running_past(sweep, 250)
+    running_past(sweep, 150)
     (job,) = sweep.jobs()
     sweep.cluster.run("scontrol", "requeue", job.job)
     sweep.wait_done()
@@ -93,7 +93,7 @@ def test_time_limit(sweep: Sweep, uninterrupted: Path) -> None:
 
 def test_preemption_is_called_so_under_a_short_limit(sweep: Sweep, uninterrupted: Path) -> None:
     sweep.launch()
-    running_past(sweep, 250)
+    running_past(sweep, 150)
     everything = ("--partition=urgent", "--nodes=2", "--ntasks-per-node=4", "--exclusive")
     sweep.cluster.run("sbatch", *everything, "--output=/dev/null", "--time=1", "--wrap=sleep 5")
     sweep.wait(lambda: any(row["event"] == "end" for row in sweep.rows("attempts")), 60, "the end of the first start")
@@ -105,7 +105,7 @@ def test_preemption_is_called_so_under_a_short_limit(sweep: Sweep, uninterrupted
 
 def test_a_node_dies(sweep: Sweep, uninterrupted: Path) -> None:
     sweep.launch()
-    running_past(sweep, 250)
+    running_past(sweep, 150)
     (job,) = sweep.jobs()
     node = sweep.cluster.run("squeue", "-h", "-j", job.job, "-o", "%N").strip()
     sweep.cluster.kill_node(node, jobs=True)
@@ -116,7 +116,7 @@ def test_a_node_dies(sweep: Sweep, uninterrupted: Path) -> None:
 
 def test_a_node_is_cut_off_and_goes_on(sweep: Sweep, uninterrupted: Path) -> None:
     sweep.launch()
-    running_past(sweep, 250)
+    running_past(sweep, 150)
     (job,) = sweep.jobs()
     node = sweep.cluster.run("squeue", "-h", "-j", job.job, "-o", "%N").strip()
     sweep.cluster.kill_node(node)  # its processes live on, and the controller gives the job to the other node

@@ -19,6 +19,8 @@ VERBS = (
     "train",
     "sweep",
     "status",
+    "logs",
+    "cancel",
     "evaluate",
     "export",
     "import-weights",
@@ -137,7 +139,10 @@ def test_status_as_table_and_json(tmp_path: Path) -> None:
     assert table.returncode == 0
     assert "d1-s0-00000000" in table.stdout
     assert "not finite at step 7" in table.stdout
-    (row,) = json.loads(prx("status", tmp_path, "--json").stdout)
+    assert "1 run failed: loss not finite" in table.stdout
+    status = json.loads(prx("status", tmp_path, "--json").stdout)
+    (row,), (failure,) = status["runs"], status["failures"]
+    assert (failure["cause"], failure["runs"]) == ("loss not finite", ["d1-s0-00000000"])
     assert (row["run"], row["state"], row["step"], row["loss"]) == ("d1-s0-00000000", "failed", 6, 0.5)
 
 

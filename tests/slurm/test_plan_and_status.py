@@ -58,10 +58,10 @@ def test_status_tells_killed_from_running(tmp_path: Path) -> None:
     record = RunRecord(folder)
     record.write(make_info())
     record.append(train_row(40))
-    (killed,) = study_status(tmp_path)
+    (killed,) = study_status(tmp_path).runs
     assert (killed.state, killed.step, killed.steps, killed.seconds_left) == ("killed", 40, 100, None)
     with only_one(folder):
-        (running,) = study_status(tmp_path)
+        (running,) = study_status(tmp_path).runs
     assert running.state == "running"
     assert running.seconds_left == pytest.approx(60 * 4 / 9.0)
     assert json.loads(json.dumps(running.to_json()))["loss"] == 0.5
@@ -85,14 +85,14 @@ def test_status_of_many_runs_is_quick(tmp_path: Path) -> None:
         record.write(make_info(f"d1-s{number}-00000000", seed=number))
         record.append(train_row(3))
     start = time.perf_counter()
-    assert len(study_status(tmp_path)) == 300
+    assert len(study_status(tmp_path).runs) == 300
     assert time.perf_counter() - start < 2
 
 
 def test_status_shows_what_has_not_started(loaded: study.Study) -> None:
-    assert [status.state for status in study_status(loaded.folder)] == ["pending"] * 5
+    assert [status.state for status in study_status(loaded.folder).runs] == ["pending"] * 5
     RunRecord(loaded.folder / "runs" / loaded.runs[1].id).write(make_info(loaded.runs[1].id, state=State.DONE))
-    statuses = study_status(loaded.folder)
+    statuses = study_status(loaded.folder).runs
     assert sorted(status.run for status in statuses) == sorted(run.id for run in loaded.runs)
     assert [status.state for status in statuses] == ["done"] + ["pending"] * 4
 
