@@ -215,6 +215,9 @@ LINES: tuple[tuple[Cause, re.Pattern[str]], ...] = (
 """What lines say that are no exception's: of srun, slurmstepd, the shell and libraries."""
 
 
+_ANY_LINE = re.compile("|".join(pattern.pattern for _, pattern in LINES))
+
+
 def cause_of_error(line: str) -> Cause:
     """What an exception's last line says.
 
@@ -230,6 +233,8 @@ def cause_of_line(line: str) -> Cause:
     Args:
         line: of a log.
     """
+    if not _ANY_LINE.search(line):  # nearly all lines
+        return Cause.UNKNOWN
     return next((cause for cause, pattern in LINES if pattern.search(line)), Cause.UNKNOWN)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.sweeps import Sweep, train_here, write_study
+from tests.cluster.sweeps import Sweep, prx_command, train_here, write_study
 
 pytestmark = pytest.mark.slow
 
@@ -79,11 +80,16 @@ def test_the_code_of_a_restart_is_that_of_the_submission(sweep: Sweep, uninterru
     assert sweep.info()["commit"] == json.loads((snapshot / "code.json").read_text())["commit"]
 
 
-def test_time_limit(sweep: Sweep, uninterrupted: Path) -> None:
-    text = (sweep.folder / "study.toml").read_text()
-    (sweep.folder / "study.toml").write_text(text.replace("time = 5", "time = 1"))
+def test_time_limit(sweep: Sweep, tmp_path: Path) -> None:
+    # SLURM's limits are whole minutes, so this run is longer; the one in one go is trained beside it.
+    sizes = {"steps": 2500, "every": 250}
+    reference = write_study(tmp_path / "reference" / "one", **sizes)
+    beside = subprocess.Popen(prx_command("train", str(reference)), env=sweep.environment, stdout=subprocess.DEVNULL)
+    write_study(sweep.folder, **sizes, minutes=1, slurm="then = []\nsignal_seconds = 30\n")
     sweep.launch()
-    sweep.wait_done(240)
+    sweep.wait_done(300)
+    assert beside.wait(timeout=200) == 0
+    (uninterrupted,) = (reference / "runs").iterdir()
     assert_same_run(sweep, uninterrupted)
     ends = [row for row in sweep.rows("attempts") if row["event"] == "end"]
     assert "time-limit" in {row["cause"] for row in ends}
