@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from prx_scale.data.store.recipe import Recipe, latent_bytes, text_bytes
+from prx_scale.data.store.bytesizes import latent_bytes, text_bytes
+from prx_scale.data.store.recipe import Recipe
 
 TEXT = "text states of"
 

@@ -19,7 +19,7 @@ from prx_scale.data.filters.manifest import Manifest
 from prx_scale.data.sources.base import Source
 from prx_scale.data.store.finishing import begin
 from prx_scale.data.store.records import ShardRecord
-from prx_scale.data.store.tensorfile import host
+from prx_scale.data.store.writing import host
 from prx_scale.models.encoders.text.cleaning import Cleaning
 
 

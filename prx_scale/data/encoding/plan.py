@@ -13,6 +13,7 @@ from prx_scale.data.captions import CLASS, CaptionMix, CaptionTable, caption_mix
 from prx_scale.data.decode import DEFAULT_LIMITS
 from prx_scale.data.encoding.preparing import Preparer, preprocessing_of
 from prx_scale.data.samples import ORIGINAL
+from prx_scale.data.store.bytesizes import latent_bytes, text_bytes
 from prx_scale.data.store.finishing import MOST_KINDS
 from prx_scale.data.store.recipe import (
     Captions,
@@ -20,8 +21,6 @@ from prx_scale.data.store.recipe import (
     Encoder,
     Recipe,
     Resolution,
-    latent_bytes,
-    text_bytes,
 )
 from prx_scale.data.store.storage import Storage
 from prx_scale.errors import InputError

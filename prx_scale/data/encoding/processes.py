@@ -22,7 +22,7 @@ from prx_scale.data.encoding.job import Encoding, Job
 from prx_scale.data.encoding.measuring import Measured
 from prx_scale.data.store.records import ShardRecord
 from prx_scale.errors import InputError
-from prx_scale.stopping import StopRequest
+from prx_scale.stopping import ASKING, StopRequest
 
 _SECONDS_BETWEEN_STEPS = 0.5
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -104,9 +104,9 @@ def serve(job: Job, process: int, processes: int, first: int, pipe: Connection) 
         first: number of the sample from which it times.
         pipe: to whoever asks.
     """
-    # Ctrl-C goes to all; who asks decides what becomes of it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    # Ctrl-C and SLURM's signals go to all; who asks decides what becomes of it.
+    for number in ASKING:
+        signal.signal(number, signal.SIG_IGN)
     shard: int | None = None
     try:
         encoding = Encoding(job, process, processes)
@@ -190,7 +190,7 @@ class Pool:
             if worker.shard is None and worker.ready:
                 _send(worker.pipe, None)
             else:
-                worker.process.terminate()
+                worker.process.kill()
         for worker in self._workers.values():
             worker.process.join(10)
             if worker.process.is_alive():

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from prx_scale.data.store import layout
 from prx_scale.data.store.recipe import Recipe, differences
 from prx_scale.data.store.records import ShardRecord, damage, read_record
-from prx_scale.data.store.tensorfile import TensorFile, Written, write_bytes
+from prx_scale.data.store.tensorfile import TensorFile
+from prx_scale.data.store.writing import Written, write_bytes
 from prx_scale.errors import InputError
 from prx_scale.models.encoders.image.normalisation import LatentStatistics
 

@@ -16,15 +16,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from prx_scale.data.store.batch import Numbers
 from prx_scale.data.sources.kept import Kept
 from prx_scale.data.store import layout
+from prx_scale.data.store.batch import Numbers
 from prx_scale.data.store.check import Expected, check_recipe
 from prx_scale.data.store.recipe import Recipe
 from prx_scale.data.store.records import damage
 from prx_scale.data.store.shardreader import ShardReader
-from prx_scale.data.store.tensorfile import Written, hash_file, mapped
+from prx_scale.data.store.tensorfile import mapped
 from prx_scale.data.store.views import StoreView
+from prx_scale.data.store.writing import Written, hash_file
 from prx_scale.errors import InputError
 from prx_scale.models.encoders.image.normalisation import LatentStatistics
 

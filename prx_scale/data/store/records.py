@@ -10,7 +10,7 @@ from typing import Any
 
 from prx_scale.data.samples import Skip, Skipped
 from prx_scale.data.store import layout
-from prx_scale.data.store.tensorfile import Written, hash_file, write_bytes
+from prx_scale.data.store.writing import Written, hash_file, write_bytes
 from prx_scale.errors import InputError
 from prx_scale.models.encoders.image.normalisation import LatentStatistics
 

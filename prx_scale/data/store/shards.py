@@ -17,7 +17,7 @@ from prx_scale.data.store import layout
 from prx_scale.data.store.recipe import CONDITIONING, Recipe
 from prx_scale.data.store.records import ShardRecord, write_record
 from prx_scale.data.store.storage import CODES, Packed
-from prx_scale.data.store.tensorfile import Tensor, Written, write_bytes, write_tensors
+from prx_scale.data.store.writing import Tensor, Written, write_bytes, write_tensors
 from prx_scale.models.encoders.image.normalisation import LatentStatistics
 
 FILTERED = "filtered"
