@@ -161,12 +161,12 @@ def open_image(sample: RawSample, limits: Limits = DEFAULT_LIMITS) -> OpenedImag
     # Pillow's WebP decoder takes memory for the whole canvas when it opens a file.
     if kind == "WEBP" and (size := webp_size(sample.image)) and (wrong := _wrong_size(*size, limits)):
         return skipped(*wrong)
-    if kind == "JPEG" and (scans := jpeg_scans(sample.image)) > _MOST_SCANS:
-        return skipped(Skip.CORRUPT_IMAGE, f"{scans} scans, which would take minutes to decode")
     try:
         image = Image.open(io.BytesIO(sample.image), formats=(kind,))
         if wrong := _wrong_size(*image.size, limits):
             return skipped(*wrong)
+        if "progressive" in image.info and (scans := jpeg_scans(sample.image)) > _MOST_SCANS:
+            return skipped(Skip.CORRUPT_IMAGE, f"{scans} scans, which would take minutes to decode")
         return OpenedImage(image, sample.key, sample.shard)
     except Image.DecompressionBombError as error:
         return skipped(Skip.TOO_MANY_PIXELS, str(error))
@@ -263,7 +263,7 @@ def _resampled(pixels: Pixels, height: int, width: int) -> Pixels:
     import torch
 
     # Channels last, torch resamples bytes with vector instructions.
-    planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    planes = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
     scaled = torch.nn.functional.interpolate(planes, (height, width), mode="bicubic", antialias=True)
     return np.ascontiguousarray(scaled[0].permute(1, 2, 0).numpy())
 
