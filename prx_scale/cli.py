@@ -21,6 +21,7 @@ from prx_scale.commands.curve import Curve
 from prx_scale.commands.downstream import Downstream
 from prx_scale.commands.evaluate import Evaluate
 from prx_scale.commands.export import Export
+from prx_scale.commands.filter import Filter
 from prx_scale.commands.fit import Fit
 from prx_scale.commands.frontier import Frontier
 from prx_scale.commands.import_weights import ImportWeights
@@ -39,6 +40,7 @@ from prx_scale.errors import InputError
 VERBS: dict[str, type[Any]] = {
     "quickstart": Quickstart,
     "plan": PlanVerb,
+    "filter": Filter,
     "train": Train,
     "sweep": Sweep,
     "retry": Retry,
