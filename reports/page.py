@@ -151,6 +151,30 @@ class ImageGrid:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Photo:
+    """A small JPEG with words below it."""
+
+    jpeg: bytes
+    width: int
+    height: int
+    alt: str
+    text: str
+    remark: str = ""
+    mark: Literal["kept", "removed"] = "kept"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """Photographs in rows that break where the page ends; those of one tile stay together."""
+
+    title: str
+    tiles: tuple[tuple[Photo, ...], ...]
+    note: str = ""
+    wide: bool = False
+    """Tiles of two photographs."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Details:
     """Blocks folded under one line."""
 
@@ -158,7 +182,7 @@ class Details:
     blocks: tuple[Block, ...]
 
 
-Block: TypeAlias = Prose | Bullets | Code | Facts | Verdict | Figure | Table | ImageGrid | Details
+Block: TypeAlias = Prose | Bullets | Code | Facts | Verdict | Figure | Table | ImageGrid | Gallery | Details
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from reports.page import (
     Details,
     Facts,
     Figure,
+    Gallery,
     ImageGrid,
     Page,
     Prose,
@@ -146,6 +147,9 @@ def block_json(block: Block) -> dict[str, Any]:
                 {"prompt": row.label, "marks": [[i.mark for i in cell] for cell in row.cells]} for row in block.rows
             ]
             return {"kind": "images", "title": block.title, "columns": block.columns, "rows": rows}
+        case Gallery():
+            tiles = [[{"text": p.text, "remark": p.remark, "mark": p.mark} for p in tile] for tile in block.tiles]
+            return {"kind": "gallery", "title": block.title, "tiles": tiles}
         case Details():
             return {"kind": "details", "summary": block.summary, "blocks": [block_json(b) for b in block.blocks]}
 
@@ -164,6 +168,11 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
+def jpeg_uri(jpeg: bytes) -> str:
+    """A JPEG as the address of itself."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+
+
 def _kind(block: Block) -> str:
     return type(block).__name__.lower()
 
@@ -177,7 +186,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: dict[str, Callable[[Any], str]] = {"data_uri": data_uri, "kind": _kind}
+    filters: dict[str, Callable[[Any], str]] = {"data_uri": data_uri, "jpeg_uri": jpeg_uri, "kind": _kind}
     cast(Any, environment).filters.update(filters)
     return environment
 

@@ -204,6 +204,8 @@ LINES: tuple[tuple[Cause, re.Pattern[str]], ...] = (
                 r"Lmod has detected the following error",
                 r"error while loading shared libraries",
                 r": command not found$",
+                r"Error while finding module specification",
+                r": No module named ",
             ),
             *(r"execve\(\): .*No such file or directory", r"[Cc]ouldn't chdir to", r"Unable to locate a modulefile"),
         ),
@@ -211,6 +213,9 @@ LINES: tuple[tuple[Cause, re.Pattern[str]], ...] = (
     (Cause.BAD_INPUT, _any(r"^error: ")),
 )
 """What lines say that are no exception's: of srun, slurmstepd, the shell and libraries."""
+
+
+_ANY_LINE = re.compile("|".join(pattern.pattern for _, pattern in LINES))
 
 
 def cause_of_error(line: str) -> Cause:
@@ -228,6 +233,8 @@ def cause_of_line(line: str) -> Cause:
     Args:
         line: of a log.
     """
+    if not _ANY_LINE.search(line):  # nearly all lines
+        return Cause.UNKNOWN
     return next((cause for cause, pattern in LINES if pattern.search(line)), Cause.UNKNOWN)
 
 

@@ -12,7 +12,7 @@ from slurm.causes import RANK, Cause, cause_of_error, cause_of_line
 LONGEST = 400
 """Characters of a line that is shown."""
 
-_START = re.compile(r"^=== job ")
+_START = "=== job "
 """What a job's process writes first at every start."""
 _PROGRESS = re.compile(r"\bstep\b:? *\d+.*\bloss\b")
 """Whatever was complained of before training went on did not end it."""
@@ -97,7 +97,7 @@ def telling(text: str) -> Sign | None:
     Args:
         text: the end of the log.
     """
-    lines = last_start([_PREFIX.sub("", line) for line in text.splitlines()])
+    lines = last_start([_PREFIX.sub("", line) if line.startswith("[rank") else line for line in text.splitlines()])
     signs = list(_signs(lines))
     if not signs:
         rest = [line for line in lines if not _NOISE.search(line)] or [
@@ -118,7 +118,7 @@ def last_start(lines: Sequence[str]) -> list[str]:
     """
     begin = 0
     for number, line in enumerate(lines):
-        if _START.search(line) or _PROGRESS.search(line):
+        if line.startswith(_START) or ("loss" in line and _PROGRESS.search(line)):
             begin = number + 1
     return list(lines[begin:])
 
@@ -143,7 +143,7 @@ def _signs(lines: Sequence[str]) -> Iterator[Sign]:
     """Exceptions, chained ones as one, and other telling lines."""
     number, chain = 0, list[Sign]()
     while number < len(lines):
-        if _TRACEBACK.search(lines[number]):
+        if "Traceback" in lines[number] and _TRACEBACK.search(lines[number]):
             number, sign = _exception(lines, number + 1)
             chain = [*chain, sign] if sign else chain
             if sign and not _goes_on(lines, number):

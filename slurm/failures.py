@@ -25,7 +25,9 @@ class Failure:
     """Why one run, or the evaluation of one, failed."""
 
     run: str
-    """Its id; `evaluate ID` for an evaluation."""
+    """Its id; `evaluate ID` for an evaluation, `report` for the report."""
+    kind: Kind
+    """Of the job that failed."""
     cause: Cause
     lines: tuple[str, ...]
     """The last useful ones."""
@@ -44,6 +46,14 @@ class FailureGroup:
     def runs(self) -> list[str]:
         """Which failed so."""
         return [failure.run for failure in self.failures]
+
+    @property
+    def heading(self) -> str:
+        """As in `2 runs failed: bad data`."""
+        jobs = sum(failure.kind is not Kind.TRAIN for failure in self.failures)
+        numbers = {"run": len(self.failures) - jobs, "later job": jobs}
+        words = (f"{number} {name}{'s' if number > 1 else ''}" for name, number in numbers.items() if number)
+        return f"{' and '.join(words)} failed: {self.cause}"
 
     def to_json(self) -> dict[str, Any]:
         """The group as JSON types."""
@@ -105,20 +115,20 @@ def _of_runs(study: Path, status: StudyStatus, reader: _Reader) -> Iterator[Fail
         record = status.jobs.ledger.latest(Kind.TRAIN, run.run)
         job = status.jobs.statuses.get(record.job) if record else None
         found = reader.root(record, study / "runs" / run.run, rank_of_reason(run.reason or ""))
-        yield _failure(run.run, job.state if job else None, run.reason, found, study)
+        yield _failure(run.run, Kind.TRAIN, job.state if job else None, run.reason, found, study)
 
 
 def _of_evaluations(status: StudyStatus, reader: _Reader) -> Iterator[Failure]:
     for record in (record for each in status.following for record in each.failed):
         state = status.jobs.statuses[record.job].state
         name = f"{record.kind} {record.run}" if record.run else record.kind.value
-        yield _failure(name, state, None, reader.root(record, None, None), reader.study)
+        yield _failure(name, record.kind, state, None, reader.root(record, None, None), reader.study)
 
 
-def _failure(run: str, state: str | None, reason: str | None, found: Found | None, study: Path) -> Failure:
+def _failure(run: str, kind: Kind, state: str | None, reason: str | None, found: Found | None, study: Path) -> Failure:
     cause, lines = diagnose(state, reason, found)
     log = str(Path(found.log.name).relative_to(study)) if found else None
-    return Failure(run=run, cause=cause, lines=lines, log=log)
+    return Failure(run=run, kind=kind, cause=cause, lines=lines, log=log)
 
 
 class _Reader:

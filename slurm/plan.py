@@ -107,7 +107,8 @@ def _plan_one(run: RunConfig, folder: Path, jobs: Jobs, *, retry: bool) -> Plann
     # A job is still ending for some seconds after its record has said how the run ended.
     if info is not None and info.state is State.DONE:
         return Planned(run=run, folder=folder, action=Action.SKIP_DONE)
-    at_work = None if info is not None and info.state is State.FAILED else _at_work(run, folder, jobs)
+    ending = retry or (info is not None and info.state is State.FAILED)
+    at_work = None if ending else _at_work(run, folder, jobs)
     if at_work:
         return at_work
     failure = _failure(run, info, jobs)

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from prx_scale import runs, sources, study, tables
-from prx_scale.allocation import PASSED_THROUGH, SlurmTable
+from prx_scale.allocation import SlurmTable
 from prx_scale.cli import parse
 from prx_scale.runs import EvaluationRow, RunInfo, TrainRow, ValidationRow
+from prx_scale.sbatch import PASSED_THROUGH
 from prx_scale.stagetables import Source, Stage
 from scaling import fit
 from scaling.laws import LAWS

@@ -30,7 +30,7 @@ class Logs:
 
     A job that is started again goes on writing to the same logs, with a line at each start.
 
-    Example: prx-scale logs depth-sweep/runs/d3-s0-5d6f0ff1 --follow
+    Example: prx-scale logs depth-sweep/runs/d3-s0-0a1b2c3d --follow
 
     Example: prx-scale logs d3-s0 --study depth-sweep --all-ranks --stream err
 

@@ -59,7 +59,8 @@ COLUMNS = (
     Column(heading="left", cell=lambda row: duration(row.seconds_left)),
     Column(heading="limit in", cell=lambda row: duration(row.limit_seconds_left)),
     Column(heading="where", cell=lambda row: row.where, left=True),
-    Column(heading="job", cell=lambda row: row.job or "", left=True),
+    # The process of a run on this machine says no more than where it is.
+    Column(heading="job", cell=lambda row: row.job if row.job and ":" not in row.job else "", left=True),
     Column(heading="reason", cell=lambda row: row.reason or "", left=True),
 )
 DROPPED_FIRST = ("params", "limit in", "job", "depth", "MFU", "restarts", "where", "images/s", "loss", "left", "reason")
@@ -169,8 +170,7 @@ def failures(groups: Sequence[FailureGroup]) -> list[Text]:
 
     lines: list[Text] = []
     for group in groups:
-        count = "1 run" if len(group.failures) == 1 else f"{len(group.failures)} runs"
-        lines += [Text(), Text.assemble((f"{count} failed: {group.cause}", "bold red"))]
+        lines += [Text(), Text(group.heading, style="bold red")]
         lines.append(Text(f"  {shortened_runs(group.runs)}"))
         lines += [Text(f"    {line}", style="dim") for line in group.failures[0].lines]
         lines.append(Text(f"  {group.cause.advice}"))

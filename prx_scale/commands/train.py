@@ -143,5 +143,5 @@ def _say(state: State, folder: Path) -> None:
 
     info = RunRecord(folder).read()
     reason = f": {info.reason}" if info is not None and info.reason else ""
-    hint = f"; remove {folder} to try it again" if state is State.FAILED else ""
+    hint = f"; prx-scale retry {folder.parent.parent} tries it again" if state is State.FAILED else ""
     plain_console().print(f"{folder.name} is {state.value}{reason}{hint}", soft_wrap=True, markup=False)

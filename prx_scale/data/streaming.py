@@ -11,7 +11,8 @@ number, so every sample that is whole is seen once an epoch, and a few of them o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -29,6 +30,9 @@ T = TypeVar("T")
 B = TypeVar("B")
 
 _STAND_INS = 64
+
+# torchdata 0.11 calls what torch 2.13 calls deprecated.
+warnings.filterwarnings("ignore", message="'set_vital' is deprecated", category=UserWarning)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,18 +119,16 @@ class StreamLoader(Generic[T, B]):
             InputError: too many samples are damaged.
         """
         while True:
-            restarts = self._restarts
-            starts = _Starts(self._seen, self.share.all)
-            loader = StatefulDataLoader(
-                self._batches, sampler=starts, batch_size=None, collate_fn=_unchanged, **self._options
-            )
-            for result in loader:
-                if self._restarts != restarts:
-                    break
-                self._seen += self.share.all
-                yield self._checked(result)
-                if self._restarts != restarts:
-                    break
+            restarts, results = self._restarts, self._results()
+            try:
+                for result in results:
+                    self._seen += self.share.all
+                    yield self._checked(result)
+                    if self._restarts != restarts:
+                        break
+            finally:
+                # Ends the workers now; left to an exception's traceback, they would be waited for.
+                results.close()
 
     def state_dict(self) -> dict[str, Any]:
         """One number, the same on all processes, and what it belongs to."""
@@ -146,6 +148,15 @@ class StreamLoader(Generic[T, B]):
             )
         self._seen = state_dict["seen"]
         self._restarts += 1
+
+    def _results(self) -> Generator[_Result[B] | InputError]:
+        yield from StatefulDataLoader(
+            self._batches,
+            sampler=_Starts(self._seen, self.share.all),
+            batch_size=None,
+            collate_fn=_unchanged,
+            **self._options,
+        )
 
     def _checked(self, result: _Result[B] | InputError) -> B:
         if isinstance(result, InputError):

@@ -46,8 +46,7 @@ class Recorder:
         self.run, self.record, self.watcher, self.fence = run, record, watcher, fence or Fence(Path(), None)
         self.flops_per_sample = training_flops(model_shape(run))
         self.last_good_step = 0
-        info = record.read() if record else None
-        self._earlier_seconds = info.wall_seconds if info else 0.0
+        self._earlier_seconds = 0.0
         self._started = time.monotonic()
         self._writing = threading.RLock()
         self._open = False
@@ -73,7 +72,7 @@ class Recorder:
         with self._turn() as record:
             if record:
                 Attempts(record.folder).start(job, info.world_size, from_step)
-                self._open = True
+                self._open, self._earlier_seconds = True, info.wall_seconds
                 record.write(info)
 
     def resume_from(self, step: int) -> None:

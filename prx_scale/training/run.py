@@ -59,8 +59,7 @@ def train(run: RunConfig, folder: Path, watcher: Watcher | None = None, job: Job
     """
     with listening() as request, process_group_environment(), ExitStack() as held:
         world_size, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
-        before = RunRecord(folder).read()
-        if world_size == 1 and before is not None and _has_ended(before.state):
+        if world_size == 1 and (before := RunRecord(folder).read()) and _has_ended(before.state):
             return before.state
         if run.training.start_from and not checkpoint_steps(folder):
             check_start(run, str(RunRecord(folder).info_path))

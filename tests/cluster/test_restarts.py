@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.sweeps import Sweep, train_here, write_study
+from tests.cluster.sweeps import Sweep, prx_command, train_here, write_study
 
 pytestmark = pytest.mark.slow
 
-STEPS, EVERY = 1200, 100
+STEPS, EVERY = 800, 100
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def running_past(sweep: Sweep, step: int) -> None:
 
 def test_requeue_in_the_middle(sweep: Sweep, uninterrupted: Path) -> None:
     sweep.launch()
-    running_past(sweep, 250)
+    running_past(sweep, 150)
     (job,) = sweep.jobs()
     sweep.cluster.run("scontrol", "requeue", job.job)
     sweep.wait_done()
@@ -79,11 +80,16 @@ def test_the_code_of_a_restart_is_that_of_the_submission(sweep: Sweep, uninterru
     assert sweep.info()["commit"] == json.loads((snapshot / "code.json").read_text())["commit"]
 
 
-def test_time_limit(sweep: Sweep, uninterrupted: Path) -> None:
-    text = (sweep.folder / "study.toml").read_text()
-    (sweep.folder / "study.toml").write_text(text.replace("time = 5", "time = 1"))
+def test_time_limit(sweep: Sweep, tmp_path: Path) -> None:
+    # SLURM's limits are whole minutes, so this run is longer; the one in one go is trained beside it.
+    sizes = {"steps": 2500, "every": 250}
+    reference = write_study(tmp_path / "reference" / "one", **sizes)
+    beside = subprocess.Popen(prx_command("train", str(reference)), env=sweep.environment, stdout=subprocess.DEVNULL)
+    write_study(sweep.folder, **sizes, minutes=1, slurm="then = []\nsignal_seconds = 30\n")
     sweep.launch()
-    sweep.wait_done(240)
+    sweep.wait_done(300)
+    assert beside.wait(timeout=200) == 0
+    (uninterrupted,) = (reference / "runs").iterdir()
     assert_same_run(sweep, uninterrupted)
     ends = [row for row in sweep.rows("attempts") if row["event"] == "end"]
     assert "time-limit" in {row["cause"] for row in ends}
@@ -93,7 +99,7 @@ def test_time_limit(sweep: Sweep, uninterrupted: Path) -> None:
 
 def test_preemption_is_called_so_under_a_short_limit(sweep: Sweep, uninterrupted: Path) -> None:
     sweep.launch()
-    running_past(sweep, 250)
+    running_past(sweep, 150)
     everything = ("--partition=urgent", "--nodes=2", "--ntasks-per-node=4", "--exclusive")
     sweep.cluster.run("sbatch", *everything, "--output=/dev/null", "--time=1", "--wrap=sleep 5")
     sweep.wait(lambda: any(row["event"] == "end" for row in sweep.rows("attempts")), 60, "the end of the first start")
@@ -105,7 +111,7 @@ def test_preemption_is_called_so_under_a_short_limit(sweep: Sweep, uninterrupted
 
 def test_a_node_dies(sweep: Sweep, uninterrupted: Path) -> None:
     sweep.launch()
-    running_past(sweep, 250)
+    running_past(sweep, 150)
     (job,) = sweep.jobs()
     node = sweep.cluster.run("squeue", "-h", "-j", job.job, "-o", "%N").strip()
     sweep.cluster.kill_node(node, jobs=True)
@@ -116,7 +122,7 @@ def test_a_node_dies(sweep: Sweep, uninterrupted: Path) -> None:
 
 def test_a_node_is_cut_off_and_goes_on(sweep: Sweep, uninterrupted: Path) -> None:
     sweep.launch()
-    running_past(sweep, 250)
+    running_past(sweep, 150)
     (job,) = sweep.jobs()
     node = sweep.cluster.run("squeue", "-h", "-j", job.job, "-o", "%N").strip()
     sweep.cluster.kill_node(node)  # its processes live on, and the controller gives the job to the other node

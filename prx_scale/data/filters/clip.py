@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
-from transformers import AutoConfig, AutoTokenizer, CLIPImageProcessor, CLIPModel
 from transformers.utils import logging
 
 from prx_scale.data.decode import Pixels
@@ -91,25 +91,42 @@ class ClipScorer(Scorer):
 
 
 def _loaded(model: str) -> tuple[Any, Any, Any]:
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
     try:
-        kind = AutoConfig.from_pretrained(model).model_type
-        if kind != "clip":
-            raise InputError(f"--clip {model}: a model of kind '{kind}'; 'clip' is right, transformers' CLIPModel")
-        return (
-            CLIPModel.from_pretrained(model, dtype=torch.float32),
-            AutoTokenizer.from_pretrained(model),
-            CLIPImageProcessor.from_pretrained(model),
-        )
+        with _quiet():
+            return _from_pretrained(model)
     except (OSError, ValueError) as error:
         said = str(error).strip().splitlines()[0]
         raise InputError(
             f"--clip {model}: cannot be loaded ({said}); right is a folder that CLIPModel, its tokenizer and its image "
             "processor were saved in, or a hub id such as openai/clip-vit-large-patch14"
         ) from error
+
+
+def _from_pretrained(model: str) -> tuple[Any, Any, Any]:
+    from transformers import AutoConfig, AutoTokenizer, CLIPImageProcessor, CLIPModel
+
+    kind = AutoConfig.from_pretrained(model).model_type
+    if kind != "clip":
+        raise InputError(f"--clip {model}: a model of kind '{kind}'; 'clip' is right, transformers' CLIPModel")
+    return (
+        CLIPModel.from_pretrained(model, dtype=torch.float32),
+        AutoTokenizer.from_pretrained(model),
+        CLIPImageProcessor.from_pretrained(model),
+    )
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """No bars, and no advice about torchvision, which is not used."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
     finally:
         logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _framed(processor: Any, caption: Caption, model: str) -> Framed:

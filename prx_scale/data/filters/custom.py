@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from prx_scale.data.filters.base import Columns, Scorer, Seen, Value
 from prx_scale.errors import InputError
@@ -105,7 +105,7 @@ def load(name: str, place: str) -> tuple[ModuleType, Callable[[list[Seen]], Sequ
         raise InputError(f"--scorer {name}={place}: {type(error).__name__}: {error}; {RIGHT}") from error
     if not callable(made):
         raise InputError(f"--scorer {name}={place}: {attribute} is a {type(made).__name__}, not a callable")
-    return module, made
+    return module, cast("Callable[[list[Seen]], Sequence[Any]]", made)
 
 
 def _from_file(path: Path) -> ModuleType:

@@ -161,8 +161,8 @@ def shown(cut: Cut, number: float) -> str:
         number: its threshold.
     """
     if cut.of_text:
-        return cut.text
-    return f"{cut.column} {cut.sign} {number:.6g}" + (" or none" if cut.or_none else "")
+        return f"{'no' if cut.sign == '==' else 'has'} {cut.column}"
+    return f"{cut.column} {cut.sign} {number:.4g}" + (" or none" if cut.or_none else "")
 
 
 def _number(text: str) -> float | None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from prx_scale.data.decode import decode
 from prx_scale.data.filters.base import Caption
-from prx_scale.data.filters.cuts import DUPLICATE, Mask
+from prx_scale.data.filters.cuts import DUPLICATE, Floats, Mask, shown
 from prx_scale.data.filters.duplicates import Numbers
 from prx_scale.data.filters.phash import distance
 from prx_scale.data.filters.plain import HASH, PIXELS
@@ -47,7 +47,7 @@ def examples(result: Result, caption: Caption) -> tuple[Examples, ...]:
     return tuple(_shown(result, place, *chosen[place], pictures) for place in range(len(cuts)))
 
 
-def nearest(numbers: Numbers, gaps: np.ndarray, most: int) -> Numbers:
+def nearest(numbers: Numbers, gaps: Floats, most: int) -> Numbers:
     """Some of the samples that are nearest, by chance among those equally near, nearest first.
 
     Args:
@@ -69,13 +69,13 @@ def _chosen(result: Result, place: int, each: int) -> tuple[Numbers, Numbers]:
     if cut.column == DUPLICATE:
         return _pairs(result, place, each)
     if cut.of_text:
-        removed, kept = (np.flatnonzero(mask) for mask in (verdict.removed[place], verdict.keep))
-        return tuple(nearest(side, np.zeros(len(side)), each) for side in (removed, kept))  # type: ignore[return-value]
-    gaps = np.abs(result.scores.numbers(cut.column) - verdict.counts[place].number)
+        gaps = np.zeros(len(verdict.keep))
+    else:
+        gaps = np.abs(result.scores.numbers(cut.column) - verdict.counts[place].number)
     return _near(verdict.removed[place], gaps, each), _near(verdict.keep, gaps, each)
 
 
-def _near(mask: Mask, gaps: np.ndarray, each: int) -> Numbers:
+def _near(mask: Mask, gaps: Floats, each: int) -> Numbers:
     numbers = np.flatnonzero(mask)
     return nearest(numbers, gaps[numbers], each)
 
@@ -93,15 +93,15 @@ def _pairs(result: Result, place: int, each: int) -> tuple[Numbers, Numbers]:
 
 def _shown(result: Result, place: int, removed: Numbers, kept: Numbers, pictures: _Pictures) -> Examples:
     cut = result.verdict.counts[place].cut
-    pairs = cut.column == DUPLICATE
+    pairs, name = cut.column == DUPLICATE, shown(cut, result.verdict.counts[place].number)
     column = PIXELS if pairs else cut.column
     both = [(pictures.of(int(a), column), pictures.of(int(b), column)) for a, b in zip(removed, kept, strict=False)]
     if pairs:
         whole = [(a, b) for a, b in both if a is not None and b is not None]
-        return Examples(cut=cut.text, removed=tuple(a for a, _ in whole), kept=tuple(b for _, b in whole), pairs=True)
+        return Examples(cut=name, removed=tuple(a for a, _ in whole), kept=tuple(b for _, b in whole), pairs=True)
     sides = [[pictures.of(int(number), column) for number in side] for side in (removed, kept)]
     found = [tuple(each for each in side if each is not None) for side in sides]
-    return Examples(cut=cut.text, removed=found[0], kept=found[1])
+    return Examples(cut=name, removed=found[0], kept=found[1])
 
 
 class _Pictures:
@@ -172,5 +172,5 @@ def _words(column: str, value: object) -> str:
     if value is None:
         return f"no {column}"
     if column == PIXELS and isinstance(value, int):
-        return f"{value / 1e6:.2f} megapixels"
+        return f"{value / 1e6:.2f} Mpx"
     return f"{column} {value:.4g}" if isinstance(value, float) else f"{column} {value}"

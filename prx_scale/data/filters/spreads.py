@@ -16,7 +16,7 @@ HIDDEN = ("height", "width", "file_bytes", "caption_chars")
 """Scores that are shown only if something cuts by them: others say nearly the same."""
 _ENDS = (0.002, 0.998)
 _LOG_FROM = 8.0
-_COUNTABLE = 100
+_COUNTABLE = 50
 
 
 def spreads(scores: Scores, verdict: Verdict) -> tuple[Spread, ...]:
@@ -97,10 +97,10 @@ def is_logarithmic(values: Floats, *, whole: bool) -> bool:
 
     Args:
         values: (n,) at least one.
-        whole: whether they are whole numbers; small ones are countable, and stay on a linear axis.
+        whole: whether they are whole numbers; only large counts are, such as pixels.
     """
     low, high = np.quantile(values, _ENDS)
-    return bool(low > (_COUNTABLE if whole else 0) and high / low >= _LOG_FROM)
+    return bool(whole and low >= _COUNTABLE and high / low >= _LOG_FROM)
 
 
 def _nearest(edges: Floats, number: float) -> float:

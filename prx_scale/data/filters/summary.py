@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from prx_scale.data.filters.base import Caption
@@ -68,7 +66,7 @@ def cut_summaries(verdict: Verdict) -> tuple[CutSummary, ...]:
         found.append(
             CutSummary(
                 text=each.cut.text,
-                shown=each.cut.text if math.isnan(each.number) else shown(each.cut, each.number),
+                shown=shown(each.cut, each.number),
                 alone=each.alone,
                 first=each.first,
                 only=each.only,

@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from io import FileIO
 from typing import Any, TypeVar
 
 from prx_scale.data.sources.kept import Kept
@@ -50,13 +50,12 @@ class FileReader:
     """Ranges of bytes out of local files and URLs.
 
     Files stay open for the next call, in each process by itself. A server that does not answer to ranges is read by
-    whole files, of which the last few are kept in a temporary folder.
+    whole files, copies of which are kept for the last few.
     """
 
     def __init__(self) -> None:
-        self._open: Kept[str, int] = Kept(_OPEN_FILES, drop=os.close)
-        self._copies: Kept[str, Path] = Kept(_COPIES, drop=self._drop)
-        self._folder = _Folder()
+        self._open: Kept[str, FileIO] = Kept(_OPEN_FILES, drop=FileIO.close)
+        self._copies: Kept[str, FileIO] = Kept(_COPIES, drop=FileIO.close)
 
     def read(self, ranges: Sequence[Range]) -> list[bytes | OSError]:
         """Read ranges of files; those in a row that touch are read as one where the file is remote.
@@ -77,22 +76,10 @@ class FileReader:
                 found[place] = answer
         return found
 
-    def copy(self, url: str, folder: Path) -> Path:
-        """Copy a remote file.
-
-        Raises:
-            OSError: it cannot be read.
-        """
-        system, name = filesystem(url)
-        handle, target = tempfile.mkstemp(dir=folder)
-        os.close(handle)
-        retried(lambda: system.get_file(name, target))
-        return Path(target)
-
     def _local(self, wanted: Range) -> bytes | OSError:
         path, start, stop = wanted
         try:
-            return _pread(self._open.get(path, lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC)), start, stop)
+            return _pread(self._open.get(path, lambda: FileIO(path)).fileno(), start, stop)
         except OSError as error:
             self._open.forget(path)
             return error
@@ -129,24 +116,25 @@ class FileReader:
     def _from_copy(self, wanted: Range) -> bytes | OSError:
         url, start, stop = wanted
         try:
-            copy = self._copies.get(url, lambda: self.copy(url, self._folder.path()))
+            return _pread(self._copies.get(url, lambda: _unnamed_copy(url)).fileno(), start, stop)
         except OSError as error:
             return error
-        return self._local((str(copy), start, stop))
-
-    def _drop(self, copy: Path) -> None:
-        self._open.forget(str(copy))
-        copy.unlink(missing_ok=True)
 
 
-class _Folder:
-    """A temporary folder of one process, made when it is first needed."""
+def copy_to(url: str, folder: str) -> str:
+    """Copy a remote file into a folder.
 
-    def __init__(self) -> None:
-        self._made: Kept[None, tempfile.TemporaryDirectory[str]] = Kept(1)
+    Returns:
+        The copy's path.
 
-    def path(self) -> Path:
-        return Path(self._made.get(None, lambda: tempfile.TemporaryDirectory(prefix="prx-scale-")).name)
+    Raises:
+        OSError: it cannot be read.
+    """
+    system, name = filesystem(url)
+    handle, target = tempfile.mkstemp(dir=folder)
+    os.close(handle)
+    retried(lambda: system.get_file(name, target))
+    return target
 
 
 def retried(action: Callable[[], T]) -> T:
@@ -166,6 +154,12 @@ def retried(action: Callable[[], T]) -> T:
                 raise error if isinstance(error, OSError) else OSError(f"{type(error).__name__}: {error}") from error
             time.sleep(0.2 * 4**attempt)
     raise AssertionError
+
+
+def _unnamed_copy(url: str) -> FileIO:
+    """A copy without a name, so that its space is free again when it is closed, however the process ends."""
+    with tempfile.TemporaryDirectory(prefix="prx-scale-") as folder:
+        return FileIO(copy_to(url, folder))
 
 
 def _pread(handle: int, start: int, stop: int) -> bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from prx_scale.data.sources.files import FileReader, is_url
+from prx_scale.data.sources.files import copy_to, is_url
 from prx_scale.data.sources.tarfiles import BLOCK, DamagedHeader, Read, members, next_header, split_name
 
 _VERSION = 2
@@ -93,13 +93,12 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prx-scale"
 
 
-def index_of(path: str, files: FileReader) -> TarIndex:
+def index_of(path: str) -> TarIndex:
     """The index of a tar: from the cache, or made and put there.
 
     Args:
         path: local path or URL. A local file that has changed since is looked through again; what a URL names is
-            taken never to change.
-        files: reads it. A remote file is copied once to a temporary folder for this.
+            taken never to change, and copied to a temporary folder for this.
 
     Raises:
         OSError: the file cannot be read.
@@ -107,17 +106,16 @@ def index_of(path: str, files: FileReader) -> TarIndex:
     kept = cache_folder() / "tars" / f"{_identity(path)}.npz"
     if (found := _load_arrays(kept, "edges", "again", "ended")) is not None:
         return TarIndex(edges=found[0], again=found[1], ended=bool(found[2].all()))
-    index = _scan_file(path, files)
+    index = _scan_file(path)
     _save_arrays(kept, edges=index.edges, again=index.again, ended=np.array([index.ended], dtype=np.int64))
     return index
 
 
-def counts_of(paths: Sequence[str], files: FileReader) -> NDArray[np.int64]:
+def counts_of(paths: Sequence[str]) -> NDArray[np.int64]:
     """Places of several tars, from one file of the cache where they have been counted before.
 
     Args:
         paths: local paths or URLs.
-        files: reads them.
 
     Returns:
         (S,); 1 for a tar that cannot be read, which is one damaged place.
@@ -133,7 +131,7 @@ def counts_of(paths: Sequence[str], files: FileReader) -> NDArray[np.int64]:
     # Processes that start together share the work through the cache when they do not go in step.
     for place in random.sample(range(len(paths)), len(paths)):
         try:
-            counts[place] = index_of(paths[place], files).count
+            counts[place] = index_of(paths[place]).count
         except OSError:
             whole = False
     if whole:
@@ -157,11 +155,11 @@ def _identity(path: str) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
-def _scan_file(path: str, files: FileReader) -> TarIndex:
+def _scan_file(path: str) -> TarIndex:
     if not is_url(path):
         return _scan_local(path)
     with tempfile.TemporaryDirectory(prefix="prx-scale-") as folder:
-        return _scan_local(str(files.copy(path, Path(folder))))
+        return _scan_local(copy_to(path, folder))
 
 
 def _scan_local(path: str) -> TarIndex:

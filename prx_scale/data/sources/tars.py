@@ -45,7 +45,7 @@ class TarSource(Source):
     def counts(self) -> Counts:
         """Places of each shard (S,); a tar that cannot be opened has one, which is damaged."""
         if self._counts is None:
-            self._counts = counts_of(self.paths, self._files)
+            self._counts = counts_of(self.paths)
         return self._counts
 
     def fetch(self, wanted: Sequence[tuple[int, int]]) -> list[Item]:
@@ -68,7 +68,7 @@ class TarSource(Source):
     def _index(self, shard: int) -> TarIndex | OSError:
         def read() -> TarIndex | OSError:
             try:
-                return index_of(self.paths[shard], self._files)
+                return index_of(self.paths[shard])
             except OSError as error:
                 return error
 

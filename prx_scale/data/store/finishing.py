@@ -36,7 +36,10 @@ def begin(folder: Path, recipe: Recipe) -> None:
     """
     file = folder / layout.RECIPE
     if not file.exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        # A draft may be that of another process, which begins the same store.
+        if folder.exists() and (
+            not folder.is_dir() or any(not each.name.endswith(".part") for each in folder.iterdir())
+        ):
             raise InputError(f"{folder}: is there and no store; choose another --out")
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(file, json.dumps(recipe.to_json(), indent=1, ensure_ascii=False).encode())

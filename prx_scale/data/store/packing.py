@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from prx_scale.data.encoded import EncodedBatch
+from prx_scale.data.store.batch import EncodedBatch
 from prx_scale.data.store.storage import LARGEST, Packed, Storage
 from prx_scale.errors import InputError
 from prx_scale.models.encoders.image.moments import Moments, from_channels

@@ -21,6 +21,9 @@ FRAMING = 1
 CONDITIONING = 6
 """Numbers of `Framing.conditioning`."""
 
+_WHEREABOUTS = ("hub", "folder", "parameters")
+"""Fields of a spec that say nothing about what an encoder gives."""
+
 S = TypeVar("S", ImageSpec, TextSpec)
 
 
@@ -241,7 +244,8 @@ def _short(value: Any) -> str:
 
 
 def _encoder_to_json(encoder: Encoder) -> dict[str, Any]:
-    return {"spec": asdict(encoder.spec), "identity": encoder.identity.to_json()}
+    spec = {key: value for key, value in asdict(encoder.spec).items() if key not in _WHEREABOUTS}
+    return {"spec": spec, "identity": encoder.identity.to_json()}
 
 
 def _encoder_from_json(kind: type[S], content: Mapping[str, Any], where: str) -> Encoder:

@@ -135,6 +135,11 @@ class ShardBuilder:
         """
         self._caption[number - self.first, kind] = row
 
+    @property
+    def bytes(self) -> int:
+        """Of all numbers that are in it so far."""
+        return sum(tensor.bytes for tensor in self._tensors().values())
+
     def write(self, folder: Path) -> ShardRecord:
         """Write the shard; when its record is there, it counts.
 

@@ -120,8 +120,17 @@ def replacing(file: Path) -> Generator[BinaryIO]:
 
 
 def draft_of(file: Path) -> Path:
-    """The name that a file of this process has until it is whole."""
-    return file.with_name(f".{file.name}.{os.uname().nodename}.{os.getpid()}.part")
+    """The name that a file of this process has until it is whole.
+
+    Args:
+        file: to write.
+    """
+    return file.with_name(f".{file.name}.{host()}.{os.getpid()}.part")
+
+
+def host() -> str:
+    """The name of this machine, without dots."""
+    return os.uname().nodename.replace(".", "-")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -43,7 +43,7 @@ def test_too_many_end_the_work_and_name_the_worst_shards(tmp_path: Path) -> None
 def test_a_share_at_the_bound_is_within_it() -> None:
     log = SkipLog(max_skipped=0.05, minimum=1)
     log.add(100, [skipped(n) for n in range(5)])
-    with pytest.raises(InputError, match="5 of 101|6 of 101"):
+    with pytest.raises(InputError, match="6 of 101"):
         log.add(1, [skipped(5)])
 
 

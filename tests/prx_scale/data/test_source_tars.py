@@ -349,3 +349,13 @@ def test_real_photographs() -> None:
     for item in items:
         image = decode(item)
         assert not isinstance(image, Skipped) and image.shape[:2] == item.size
+
+
+def test_sources_that_are_gone_leave_no_open_files(tmp_path: Path) -> None:
+    write_shards(tmp_path, [2, 2])
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        source = open_source(str(tmp_path))
+        source.fetch([(0, 1), (1, 1)])
+    del source
+    assert len(os.listdir("/proc/self/fd")) == before

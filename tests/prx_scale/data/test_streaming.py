@@ -161,7 +161,7 @@ def test_damaged_samples_shift_nobody_and_others_stand_in() -> None:
 def test_too_much_damage_ends_the_stream_and_names_the_shards() -> None:
     source = NumberedSource([100, 100], frozenset((1, place) for place in range(0, 100, 4)))
     with pytest.raises(InputError, match=r"numbers: \d+ of \d+ samples left out.*most of them in 1.tar"):
-        for _ in itertools.islice(loader(source, skips=SkipLog(max_skipped=0.05, minimum=60)), 1000):
+        for _ in itertools.islice(loader(source, skips=SkipLog(max_skipped=0.05, minimum=60, source="numbers")), 1000):
             pass
 
 
@@ -194,7 +194,7 @@ def test_a_choice_out_of_a_source() -> None:
     assert sorted(key for _, key in epoch) == ["0/0", "0/4", "2/1", "2/1", "2/3"]
     others = [np.array([4, 1]), chosen[1], chosen[2]]
     assert len({each.fingerprint() for each in (source, selected, SelectedSource(source, others))}) == 3
-    with pytest.raises(InputError, match="1.tar has 5 samples; places 5 to 5 are chosen"):
+    with pytest.raises(InputError, match=r"1.tar has 5 samples; places 5 to 5 are chosen"):
         SelectedSource(source, [chosen[0], np.array([5]), chosen[2]])
     with pytest.raises(InputError, match="has 3 shards, the choice is of 2"):
         SelectedSource(source, chosen[:2])
@@ -266,10 +266,10 @@ def test_killed_in_mid_epoch_and_resumed(workers: int, tmp_path: Path, cache: Pa
             assert found.setdefault(step, rest) == rest
         return found
 
-    assert run(tmp_path / "whole", 0, die=0) == 0
-    for die in (5, 10):
-        assert run(tmp_path / "killed", workers, die) == -signal.SIGKILL
+    assert run(tmp_path / "killed", workers, die=8) == -signal.SIGKILL
     assert run(tmp_path / "killed", 2 - workers, die=0) == 0
-    assert rows(tmp_path / "killed") == rows(tmp_path / "whole") and sorted(rows(tmp_path / "whole")) == list(
-        range(1, 13)
-    )
+    whole = itertools.islice(images(tmp_path / "data", 0), 12)
+    assert rows(tmp_path / "killed") == {
+        step: [list(batch.keys), int(batch.pixels.sum()), batch.positions.tolist()]
+        for step, batch in enumerate(whole, 1)
+    }

@@ -161,6 +161,17 @@ def test_a_job_that_takes_over_ends_the_other_and_goes_on(tmp_path: Path) -> Non
     assert going_on.from_step >= 6
 
 
+def test_bad_input_that_the_first_process_meets_ends_all_as_such(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "small")
+    folder = study / "runs" / load(study).runs[0].id
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"schema": 1}')
+    ranks = ended(start(in_job(study, job()), 2), SECONDS)
+    assert [code for code, _ in ranks] == [2, 2]
+    assert all(f"error: {folder}/run.json: not a complete run record" in errors for _, errors in ranks)
+    assert not (folder / "attempts.jsonl").exists()
+
+
 def test_a_run_that_gets_nowhere_is_given_up(tmp_path: Path) -> None:
     study = write_study(tmp_path / "small")
     folder = study / "runs" / load(study).runs[0].id
