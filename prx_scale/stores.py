@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from prx_scale.config import RunConfig
 from prx_scale.data.buckets import grid_side
 from prx_scale.data.captions import CaptionTable, caption_mix
 from prx_scale.errors import InputError, nearest
+from prx_scale.layout import divisors
 from prx_scale.models.build import position_side
 from prx_scale.models.inputs import inputs_of
 from prx_scale.runs import write_atomically
@@ -228,12 +230,14 @@ def _check_captions(run: RunConfig, where: str) -> None:
 
 def _check_buckets(run: RunConfig, where: str) -> None:
     buckets, pixels = buckets_of(run.data)[run.data.image_size], run.data.downsampling * run.model.patch
-    for bucket in buckets:
-        if bucket.height % pixels or bucket.width % pixels:
-            raise InputError(
-                f"{where} [model] patch: {run.model.patch} latents of {run.data.downsampling} pixels do not divide the "
-                f"store's bucket {bucket.name}; patch = 1 does" + ("" if pixels % 2 else ", and so may half as much")
-            )
+    common = math.gcd(*(side for bucket in buckets for side in (bucket.height, bucket.width)))
+    if common % pixels:
+        possible = ", ".join(map(str, divisors(common // run.data.downsampling)))
+        names = ", ".join(bucket.name for bucket in buckets)
+        raise InputError(
+            f"{where} [model] patch: {run.model.patch} latents of {run.data.downsampling} pixels do not divide the "
+            f"store's buckets {names}; possible: {possible}"
+        )
     side = grid_side(buckets, pixels)
     if side > position_side(run):
         raise InputError(

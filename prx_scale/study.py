@@ -263,8 +263,8 @@ def _sweep(merged: Mapping[str, dict[str, Any]], where: str) -> Iterator[dict[st
 
 
 def _check_run(run: RunConfig, where: str) -> None:
-    _check_model(run, where)
     check_store(run, where)
+    _check_model(run, where)
     check_layout(run, where)
     if run.training.warmup > run.training.steps:
         raise InputError(

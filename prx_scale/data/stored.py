@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from prx_scale.config import RunConfig
 from prx_scale.data.batchplan import BatchPlan
 from prx_scale.data.captions import caption_mix, draw_kinds
-from prx_scale.data.encoded import EncodedBatch
 from prx_scale.data.orders import ShuffledOrder
 from prx_scale.data.shapes.hashing import uniforms
 from prx_scale.data.store import Store
+from prx_scale.data.store.batch import EncodedBatch
 from prx_scale.data.store.packing import moments_of, states_of
 from prx_scale.diffusion.draws import Purpose, draw
 from prx_scale.errors import InputError

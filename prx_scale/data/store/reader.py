@@ -16,9 +16,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from prx_scale.data.store.batch import Numbers
 from prx_scale.data.sources.kept import Kept
 from prx_scale.data.store import layout
+from prx_scale.data.store.batch import Numbers
 from prx_scale.data.store.check import Expected, check_recipe
 from prx_scale.data.store.recipe import Recipe
 from prx_scale.data.store.records import damage

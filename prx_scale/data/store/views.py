@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prx_scale.data.store.batch import EncodedBatch, Numbers, States
 from prx_scale.data.store import layout
+from prx_scale.data.store.batch import EncodedBatch, Numbers, States
 from prx_scale.data.store.recipe import CONDITIONING, Recipe, Resolution
 from prx_scale.data.store.shardreader import ShardReader
 from prx_scale.data.store.storage import Packed, empty
