@@ -80,11 +80,19 @@ class StudyData:
     outcome: Outcome | None
     problems: tuple[str, ...]
     """What could not be read, in sentences."""
+    planned: tuple[str, ...] = ()
+    """Ids of all runs of the study, started or not; empty where nobody has said."""
 
     @property
     def name(self) -> str:
         """What the study is called."""
         return self.runs[0].study or self.folder.name
+
+    @property
+    def not_started(self) -> tuple[str, ...]:
+        """Ids of planned runs that have no record."""
+        started = {run.run for run in self.runs}
+        return tuple(run for run in self.planned if run not in started)
 
     @property
     def depths(self) -> list[int]:

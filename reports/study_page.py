@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from prx_scale.runs import now
@@ -30,16 +32,17 @@ REST = (
 )
 
 
-def build_study_page(study_dir: Path) -> Page:
+def build_study_page(study_dir: Path, planned: Sequence[str] = ()) -> Page:
     """The page of a study as data.
 
     Args:
         study_dir: the study's folder. A study still under way gives a page that says what is missing.
+        planned: ids of all runs of the study, so that those that never started are named.
 
     Raises:
         InputError: the folder holds no run, or a run record is damaged.
     """
-    study = load_study(study_dir)
+    study = replace(load_study(study_dir), planned=tuple(planned))
     updated = max(run.updated for run in study.runs)
     return Page(
         title=f"Scaling study: {study.name}",
@@ -53,12 +56,13 @@ def build_study_page(study_dir: Path) -> Page:
     )
 
 
-def write_study_report(study_dir: Path, out: Path | None = None) -> Path:
+def write_study_report(study_dir: Path, out: Path | None = None, planned: Sequence[str] = ()) -> Path:
     """Write the page of a study, and its numbers as JSON beside it.
 
     Args:
         study_dir: the study's folder.
         out: the HTML file; by default ``report.html`` in the study's folder.
+        planned: ids of all runs of the study, so that those that never started are named.
 
     Returns:
         The path of the HTML file.
@@ -66,4 +70,4 @@ def write_study_report(study_dir: Path, out: Path | None = None) -> Path:
     Raises:
         InputError: the folder holds no run, or a run record is damaged.
     """
-    return write_page(build_study_page(study_dir), out or study_dir / "report.html")
+    return write_page(build_study_page(study_dir, planned), out or study_dir / "report.html")

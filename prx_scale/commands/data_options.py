@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import tyro
 
 from prx_scale.commands.point_options import Repeated
+from prx_scale.errors import InputError
 
 if TYPE_CHECKING:
     from prx_scale.data.sources import Fields, Source
+
+_FIELDS = ("captions", "scores", "image", "label", "key")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,4 +61,14 @@ class DataOptions:
         """
         from prx_scale.data.sources import open_source
 
-        return open_source(self.data, self.fields())
+        try:
+            return open_source(self.data, self.fields())
+        except InputError as error:
+            raise InputError(_as_options(str(error))) from error
+
+
+def _as_options(message: str) -> str:
+    """A message that names fields in Python, with the options that set them."""
+    for name, option in {**dict.fromkeys(_FIELDS), "need_caption": "--no-captions"}.items():
+        message = message.replace(f"Fields.{name}", option or f"--{name}")
+    return message

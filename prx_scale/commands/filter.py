@@ -89,7 +89,7 @@ class Filter(DataOptions):
         rules, part = self._rules(), self._part()
         source, choice = self.open(), self._choice()
         choice.check(source)
-        rules.check(choice.columns())
+        choice.check_rules(rules)
         if part is not None:
             self._score(source, choice.all(), part)
             print(f"part {part[0] + 1} of {part[1]} is scored; when all are, run without --part")

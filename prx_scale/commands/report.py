@@ -44,5 +44,6 @@ class Report:
                 console.print(sentence, soft_wrap=True)
         except InputError as error:
             console.print(f"no fit: {error}", soft_wrap=True)
-        console.print(str(write_study_report(self.study_dir, self.out)), soft_wrap=True)
+        page = write_study_report(self.study_dir, self.out, [run.id for run in loaded.runs])
+        console.print(str(page), soft_wrap=True)
         return 0

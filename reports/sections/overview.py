@@ -62,13 +62,27 @@ def summary_section(study: StudyData) -> Section:
     """The main numbers and the verdict in plain words."""
     blocks: list[Block] = [Facts(items=main_facts(study)), verdict(study)]
     stopped = [run for run in study.runs if run.state in (State.FAILED, State.INTERRUPTED)]
-    if stopped:
-        blocks.append(Bullets(items=tuple(stopped_sentence(run) for run in stopped)))
+    missing = [*(stopped_sentence(run) for run in stopped), *_missing(study)]
+    if missing:
+        blocks.append(Bullets(items=tuple(missing)))
     if study.fit is not None and study.fit.warnings:
         number = units.plural(len(study.fit.warnings), "warning")
         text = f"The fit carries {number}; they stand with the fit below and say how far to trust its numbers."
         blocks.append(Prose(text=text, tone="note"))
     return Section(key="summary", title="Summary", blocks=tuple(blocks))
+
+
+def _missing(study: StudyData) -> list[str]:
+    """What a whole study would have: runs that never started, scores that are not there."""
+    sentences: list[str] = []
+    if study.not_started:
+        runs = units.plural(len(study.not_started), "run")
+        sentences.append(f"Not started: {runs} of {len(study.planned)}, {units.listing(list(study.not_started))}.")
+    done = [run.run for run in study.runs if run.state is State.DONE]
+    unscored = [run for run in done if run not in last_scores(study)]
+    if unscored and len(unscored) < len(done):
+        sentences.append(f"Done, but without GenEval scores: {units.listing(unscored)}.")
+    return sentences
 
 
 def main_facts(study: StudyData) -> tuple[Fact, ...]:
@@ -84,7 +98,9 @@ def _runs_fact(study: StudyData) -> Fact:
         for state in State
         if state is not State.DONE and (number := sum(run.state is state for run in study.runs))
     ]
-    total = len(study.runs)
+    if study.not_started:
+        others.append(f"{len(study.not_started)} not started")
+    total = len(study.runs) + len(study.not_started)
     return Fact(label="Runs finished", value=done, text=f"{done} of {total}", note=", ".join(others))
 
 

@@ -12,11 +12,15 @@ from typing import Any
 import pytest
 
 import scaling
+from prx_scale.data.filters.base import Caption
+from prx_scale.data.filters.summary import summarise
 from reports.backtest_page import render_backtest_page
 from reports.coordinates_page import render_coordinates_page
+from reports.filter_page import render_filter_page
 from reports.fit_page import render_fit_page
 from reports.study_page import build_study_page, write_study_report
 from scaling.backtest_records import Backtest
+from tests.prx_scale.data.filter_data import filtered
 from tests.reports.sweeps import coordinates, write_sweep
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -49,7 +53,7 @@ def pages(
     backtest_of_many: Backtest,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
-    """A study page, two fit pages, the pages of a backtest, of a sweep and of a coordinate check as files."""
+    """A study page, two fit pages, the pages of a backtest, a sweep, a coordinate check and a filter as files."""
     folder = tmp_path_factory.mktemp("pages")
     fit = folder / "fit.html"
     fit.write_text(render_fit_page(*synthetic_fit), encoding="utf-8")
@@ -60,11 +64,15 @@ def pages(
     tested.write_text(render_backtest_page(backtest_of_many, origin), encoding="utf-8")
     check = folder / "check.html"
     check.write_text(render_coordinates_page(coordinates(), "check", 64), encoding="utf-8")
+    cuts = folder / "filter.html"
+    summary = summarise(filtered(folder / "filter", weights=("caption_words>=q0.5:3",)), Caption())
+    cuts.write_text(render_filter_page(summary), encoding="utf-8")
     rates = folder / "rates"
     write_sweep(rates)
     return {
         "backtest": tested,
         "check": check,
+        "filter": cuts,
         "rates": write_study_report(rates, folder / "rates.html"),
         "many": many,
         "study": write_study_report(full_study, folder / "study.html"),
@@ -115,7 +123,7 @@ CLIPPED = """() => [...document.querySelectorAll('[data-chart] svg')].flatMap((s
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", ["study", "fit", "many", "backtest", "check", "rates"])
+@pytest.mark.parametrize("name", ["study", "fit", "many", "backtest", "check", "rates", "filter"])
 def test_a_report_opens_offline_and_fits(
     browser: Any, pages: dict[str, Path], name: str, width: int, theme: str
 ) -> None:
@@ -124,7 +132,7 @@ def test_a_report_opens_offline_and_fits(
     assert [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []
     assert len([url for url in opened.requests if url.startswith("file:")]) == 1
     marks = opened.page.evaluate(MARKS)
-    assert len(marks) == {"study": 10, "fit": 3, "many": 3, "backtest": 4, "check": 2, "rates": 5}[name]
+    assert len(marks) == {"study": 10, "fit": 3, "many": 3, "backtest": 4, "check": 2, "rates": 5, "filter": 7}[name]
     assert all(number > 0 for number in marks.values()), marks
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     assert opened.page.evaluate(OVERFLOWING) == []

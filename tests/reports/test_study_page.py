@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from prx_scale.errors import InputError
-from prx_scale.runs import State
+from prx_scale.runs import State, load_runs
 from reports.page import Facts, Figure, ImageGrid, Page, Prose, Table, Verdict, walk
 from reports.render import render_html
 from reports.study_page import build_study_page, write_study_report
@@ -205,3 +205,11 @@ def test_variants_get_a_column(tmp_path: Path, writer: Any) -> None:
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no runs here"):
         build_study_page(tmp_path)
+
+
+def test_runs_that_never_started_are_named(full_study: Path) -> None:
+    started = [run.run for run in load_runs(full_study)]
+    html = render_html(build_study_page(full_study, [*started, "d9-s0-ffffffff"]))
+    assert f"Not started: 1 run of {len(started) + 1}, d9-s0-ffffffff." in html
+    assert "1 not started" in html
+    assert "ot started" not in render_html(build_study_page(full_study, started))

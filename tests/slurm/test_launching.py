@@ -195,3 +195,21 @@ def test_the_list_of_jobs_survives_a_torn_tail(tmp_path: Path) -> None:
         file.write('{"job": "4", "kind": "dance"}\n')
     with pytest.raises(InputError, match=r"jobs.jsonl, line 3: not a job of this version"):
         read_ledger(tmp_path)
+
+
+def test_the_example_of_depths_15_to_38_is_what_its_page_shows() -> None:
+    root = Path(__file__).parents[2]
+    example = study.load(root / "examples" / "slurm" / "study.toml")
+    asked = {run.model.depth: example.slurm.training(run.model.depth, None) for run in example.runs}
+    assert {depth: (each.nodes, each.gpus_per_node) for depth, each in asked.items()} == {
+        15: (1, 8),
+        18: (1, 8),
+        24: (2, 8),
+        30: (8, 8),
+        38: (8, 8),
+    }
+    page = (root / "docs" / "slurm.md").read_text(encoding="utf-8")
+    shown = page.split("in short:", 1)[1].split("```toml\n", 1)[1].split("```", 1)[0]
+    lines = (root / "examples" / "slurm" / "study.toml").read_text(encoding="utf-8").splitlines()
+    assert [line for line in shown.splitlines() if line and line not in lines] == []
+    assert len(launch(example).training) == 3

@@ -10,8 +10,12 @@ from prx_scale.data.filters.base import Caption, Scorer, Type, caption_kinds
 from prx_scale.data.filters.custom import CustomScorer
 from prx_scale.data.filters.cuts import DUPLICATE, Kind
 from prx_scale.data.filters.plain import hash_scorer, length_scorer, size_scorer, source_scorer
+from prx_scale.data.filters.verdict import Rules
 from prx_scale.data.sources import Fields, Source
 from prx_scale.errors import InputError, nearest
+
+MODELS = {"clip_similarity": "--clip MODEL", "aesthetic": "--clip MODEL and --aesthetic FILE"}
+"""What it takes to have a score that a model gives."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,25 @@ class Choice:
         from prx_scale.data.filters.clip import ClipScorer
 
         return [*self.light(), ClipScorer(self.clip, self.caption, head=self.aesthetic, device=self.device)]
+
+    def check_rules(self, rules: Rules) -> None:
+        """Refuse rules that the scores will not answer, before anything is loaded.
+
+        Args:
+            rules: cuts and weights.
+
+        Raises:
+            InputError: names the cut or the weight.
+        """
+        columns = self.columns()
+        for option, asked in (("--cut", rules.cuts), ("--weight", rules.weights)):
+            for each in asked:
+                if each.column in MODELS and each.column not in columns:
+                    raise InputError(
+                        f"{option} '{each.text}': no score '{each.column}'; give {MODELS[each.column]}, or "
+                        f"--scores {each.column}=FIELD where the data have it"
+                    )
+        rules.check(columns)
 
     def check(self, source: Source) -> None:
         """Refuse what does not go together, before anything is loaded.

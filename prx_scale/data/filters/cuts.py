@@ -26,7 +26,7 @@ RIGHT = (
 )
 
 _PATTERN = re.compile(
-    r"(?P<column>[^\s<>=!]+)\s*(?P<sign>>=|<=|==|!=|>|<)\s*(?P<value>.*?)(?P<none>\s+or\s+none)?", re.DOTALL
+    r"(?P<column>[^\s<>=!]+)\s*(?P<sign>>=|<=|==|!=|>|<)(?P<value>.*?)(?P<none>\s+or\s+none)?", re.DOTALL
 )
 _QUANTILE = re.compile(r"q(?P<share>[\d.]+)")
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {

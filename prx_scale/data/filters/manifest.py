@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from prx_scale.data.shapes.hashing import uniforms
 from prx_scale.data.sources.base import Source
+from prx_scale.data.sources.selected import SelectedSource
 from prx_scale.errors import InputError
 
 if TYPE_CHECKING:
@@ -145,6 +147,24 @@ class Manifest:
             times[start : start + len(weight)] = weight + uniforms((seed << 20) | epoch, numbers, 1)[:, 0]
         return times
 
+    def select(self, source: Source, *, weighted: bool = True, epoch: int = 0, seed: int = 0) -> SelectedSource:
+        """The source without what was removed; nothing is copied.
+
+        Args:
+            source: that was filtered.
+            weighted: whether a sample comes as often as `times` says; else each kept one comes once.
+            epoch: for `times`.
+            seed: for `times`.
+
+        Raises:
+            InputError: it is another source.
+        """
+        self.check(source)
+        times = self.times(epoch, seed) if weighted else self.keep.astype(np.int64)
+        bounds = pairwise(self.starts.tolist())
+        places = [np.repeat(np.arange(stop - start), times[start:stop]) for start, stop in bounds]
+        return SelectedSource(source, places)
+
     def table(self) -> pl.LazyFrame:
         """One row a sample: key, shard, place, scores, keep, reason, weight."""
         import polars as pl
@@ -168,7 +188,7 @@ def _read(file: Path) -> Mapping[str, Any]:
 def _array(file: Path, kind: type[np.generic], length: int) -> NDArray[Any]:
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"{file.name} cannot be read: {error}") from error
     if array.dtype != kind or array.shape != (length,):
         raise ValueError(f"{file.name} has {array.shape} of {array.dtype}, {length} of {np.dtype(kind)} are right")

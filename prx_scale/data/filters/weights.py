@@ -59,7 +59,7 @@ def parse_weight(text: str, option: str = "--weight") -> Weight:
     """
     text = text.strip()
     if match := _INVERSE.fullmatch(text):
-        power = _positive(match["power"] or "1")
+        power = _positive("1" if match["power"] is None else match["power"])
         if power is None:
             raise InputError(f"{option} '{text}': '{match['power']}' is not a power above 0; {RIGHT}")
         return Inverse(text=text, column=match["column"], power=power)

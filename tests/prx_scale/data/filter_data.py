@@ -1,18 +1,32 @@
-"""Pictures, tars and a tiny CLIP with random weights for tests of filters, all made on the spot."""
+"""Pictures, shards and a tiny CLIP with random weights for tests of filters, all made on the spot."""
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
-import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from prx_scale.data.filters.base import Caption, Scorer
+from prx_scale.data.filters.cuts import parse_cut
+from prx_scale.data.filters.plain import hash_scorer, length_scorer, size_scorer, source_scorer
+from prx_scale.data.filters.scoretable import Scores
+from prx_scale.data.filters.scoring import score
+from prx_scale.data.filters.verdict import Rules, judge
+from prx_scale.data.filters.weights import parse_weight
+from prx_scale.data.filters.writing import Result
+from prx_scale.data.sources import Fields, Source, open_source
+from tests.prx_scale.data.made import encoded, write_tar
+
 WORDS = ("red", "blue", "green", "old", "small", "house", "tree", "river", "cat", "on", "under", "the", "hill")
+TRUNCATED, GARBAGE, COPY = 3, 4, 9
+"""Places of each shard that are cut off, no image, and a smaller copy of the one before."""
+
+FIELDS = Fields(scores={"watermark": "json.watermark", "cluster": "json.cluster"})
+CUTS = ("caption_words>=4", "watermark<0.8 or none", "duplicate_of==", "min_side>=q0.3")
 
 
 def picture(seed: int, width: int = 96, height: int = 80) -> Image.Image:
@@ -26,17 +40,9 @@ def picture(seed: int, width: int = 96, height: int = 80) -> Image.Image:
         image += wave[..., None] * rng.normal(0, 1, 3)
     for _ in range(3):
         left, above = rng.uniform(0, 0.8, 2)
-        inside = (x > left) & (x < left + 0.2) & (y > above) & (y < above + 0.2)
-        image[inside] += rng.normal(0, 3, 3)
+        image[(x > left) & (x < left + 0.2) & (y > above) & (y < above + 0.2)] += rng.normal(0, 3, 3)
     image = (image - image.min()) / (image.max() - image.min())
     return Image.fromarray((255 * image).astype(np.uint8))
-
-
-def encoded(image: Image.Image, kind: str = "JPEG", quality: int = 92) -> bytes:
-    """An image file."""
-    buffer = io.BytesIO()
-    image.save(buffer, format=kind, quality=quality)
-    return buffer.getvalue()
 
 
 def caption(seed: int, words: int) -> str:
@@ -44,46 +50,58 @@ def caption(seed: int, words: int) -> str:
     return " ".join(np.random.default_rng(seed).choice(WORDS, words))
 
 
-def write_tar(path: Path, samples: Sequence[tuple[bytes, str, Mapping[str, object]]]) -> Path:
-    """Write a WebDataset shard.
+def sample_image(seed: int, place: int) -> bytes:
+    """The image of one place of a shard; see `write_shards`."""
+    if place % 10 == COPY:
+        smaller = picture(seed - 1, 150, 120).resize((100, 80), Image.Resampling.LANCZOS)
+        return encoded(smaller, quality=85)
+    rng = np.random.default_rng(seed)
+    size = (150, 120) if place % 10 == COPY - 1 else (int(rng.integers(70, 160)), int(rng.integers(70, 160)))
+    image = encoded(picture(seed, *size), quality=92)
+    return image[: len(image) // 2] if place == TRUNCATED else b"no image" if place == GARBAGE else image
 
-    Args:
-        path: the tar.
-        samples: image file, caption and what its JSON says, of each.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for number, (image, text, told) in enumerate(samples):
-            for suffix, data in (("jpg", image), ("txt", text.encode()), ("json", json.dumps(told).encode())):
-                member = tarfile.TarInfo(f"{number:05d}.{suffix}")
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
-    return path
+
+def sample_told(seed: int, place: int) -> Mapping[str, object]:
+    """What the JSON file of a place says: a cluster, and except for every seventh a score of watermarks."""
+    watermark = round(float(np.random.default_rng(seed).uniform()), 3)
+    return {"cluster": place % 4, **({"watermark": watermark} if place % 7 else {})}
 
 
 def write_shards(folder: Path, shards: int = 3, each: int = 20) -> Path:
-    """Shards of different pictures with copies among them, a truncated and a damaged one, and scores of their own.
-
-    Every tenth sample is a smaller copy of the one before; the fourth of each shard is cut off, the fifth no image.
-    """
+    """Shards of pictures, some copies, some damaged, with scores of their own, and captions of 1, 2, 3 ... words."""
     for shard in range(shards):
-        samples: list[tuple[bytes, str, Mapping[str, object]]] = []
+        files: list[tuple[str, bytes]] = []
         for place in range(each):
             seed = 1000 * shard + place
-            rng = np.random.default_rng(seed)
-            width, height = int(rng.integers(70, 160)), int(rng.integers(70, 160))
-            image = encoded(picture(seed, width, height))
-            if place % 10 == 9:
-                image = encoded(picture(seed - 1, 150, 120).resize((100, 80), Image.Resampling.LANCZOS), quality=70)
-            if place % 10 == 8:
-                image = encoded(picture(seed, 150, 120))
-            image = image[: len(image) // 2] if place == 3 else b"no image at all" if place == 4 else image
-            told: dict[str, object] = {"cluster": place % 4, "watermark": round(float(rng.uniform()), 3)}
-            if place % 7 == 0:
-                del told["watermark"]
-            samples.append((image, caption(seed, 1 + place), told))
-        write_tar(folder / f"{shard:03d}.tar", samples)
+            told = json.dumps(sample_told(seed, place)).encode()
+            files += [(f"{place:05d}.jpg", sample_image(seed, place)), (f"{place:05d}.json", told)]
+            files += [(f"{place:05d}.txt", caption(seed, 1 + place).encode())]
+        write_tar(folder / f"{shard:03d}.tar", files)
     return folder
+
+
+def scored(source: Source, scorers: list[Scorer], folder: Path, **options: object) -> Scores:
+    """The scores of a source, after scoring it into a folder."""
+    score(source, scorers, folder, **options)  # type: ignore[arg-type]
+    types = {name: kind for scorer in scorers for name, kind in scorer.columns.items()}
+    counts = tuple(source.counts().tolist())
+    return Scores(folder=folder, shards=source.shards, counts=counts, types=types)
+
+
+def filtered(
+    folder: Path, cuts: tuple[str, ...] = CUTS, weights: tuple[str, ...] = (), distance: int | None = 4
+) -> Result:
+    """A filter of three shards, made in a folder as data/ and out/."""
+    data = folder / "data"
+    source = open_source(str((data if data.exists() else write_shards(data)) / "*.tar"), FIELDS)
+    scorers: list[Scorer] = [size_scorer(), length_scorer(Caption()), source_scorer(FIELDS.scores), hash_scorer()]
+    scores = scored(source, scorers, folder / "out" / "scores")
+    rules = Rules(
+        cuts=tuple(map(parse_cut, cuts)), weights=tuple(parse_weight(each) for each in weights), distance=distance
+    )
+    made_by = {"version": "0", "created": "2026-01-01T00:00:00+00:00", "command": "prx-scale filter"}
+    verdict = judge(scores, rules)
+    return Result(source=source, scorers=scorers, scores=scores, rules=rules, verdict=verdict, provenance=made_by)
 
 
 def write_clip(folder: Path, *, projection: int = 768, image_size: int = 32) -> Path:
@@ -108,18 +126,16 @@ def write_clip(folder: Path, *, projection: int = 768, image_size: int = 32) -> 
     return folder
 
 
-def predictor(folder: Path, *, width: int = 768) -> Path:
-    """Write a predictor with random weights in the layout of LAION's improved one."""
+def write_predictor(path: Path, *, width: int = 768) -> Path:
+    """Write a predictor with random weights under the names of LAION's improved one."""
     import torch
     from safetensors.torch import save_file
 
     torch.manual_seed(1)
-    sizes = (width, 1024, 128, 64, 16, 1)
     tensors: dict[str, torch.Tensor] = {}
-    for layer, (wide, narrow) in zip((0, 2, 4, 6, 7), itertools.pairwise(sizes), strict=True):
+    for layer, (wide, narrow) in zip((0, 2, 4, 6, 7), itertools.pairwise((width, 1024, 128, 64, 16, 1)), strict=True):
         linear = torch.nn.Linear(wide, narrow)
-        tensors[f"layers.{layer}.weight"] = linear.weight.detach() * 3
-        tensors[f"layers.{layer}.bias"] = linear.bias.detach() + 0.5
-    path = folder / "predictor.safetensors"
+        tensors[f"layers.{layer}.weight"] = linear.weight.detach()
+        tensors[f"layers.{layer}.bias"] = linear.bias.detach()
     save_file(tensors, path)
     return path
