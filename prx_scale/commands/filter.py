@@ -127,9 +127,11 @@ class Filter(DataOptions):
         from prx_scale.data.filters.choosing import Choice
         from prx_scale.data.sources import parse_pairs
 
+        fields = self.fields()
+        named = fields.captions.get(self.caption) or ",".join(map("=".join, fields.captions.items()))
         return Choice(
-            fields=self.fields(),
-            caption=Caption(kind=self.caption),
+            fields=fields,
+            caption=Caption(kind=self.caption, field=named),
             hashes=not self.no_duplicates,
             clip=self.clip,
             aesthetic=self.aesthetic,
@@ -143,7 +145,8 @@ class Filter(DataOptions):
 
         total = int(source.counts()[part[0] :: part[1]].sum())
         with counting(total) as show:
-            score(source, scorers, self.out / SCORES, part=part, workers=self.workers, show=show)
+            folder = self.out / SCORES
+            score(source, scorers, folder, fields=self.fields(), part=part, workers=self.workers, show=show)
 
     def _finish(self, source: Source, scorers: list[Scorer], rules: Rules, choice: Choice) -> None:
         from prx_scale.commands.filter_output import print_result

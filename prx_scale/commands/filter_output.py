@@ -23,14 +23,14 @@ _MANY_SKIPPED = 0.05
 
 
 @contextmanager
-def counting(total: int) -> Generator[Callable[[int], None]]:
+def counting(total: int) -> Generator[Callable[[int, int], None]]:
     """A bar of samples on standard error, or lines now and then where that is no terminal.
 
     Args:
         total: samples to come.
 
     Yields:
-        Takes how many more are done.
+        Takes how many more are done, and how many of them were scored now.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -38,15 +38,15 @@ def counting(total: int) -> Generator[Callable[[int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
     rate = TextColumn("{task.fields[rate]}")
     began = said = time.monotonic()
-    done = 0
+    done = new = 0
     with Progress(*columns, rate, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("samples", total=total, rate="")
 
-        def show(more: int) -> None:
-            nonlocal done, said
-            done += more
+        def show(more: int, scored: int) -> None:
+            nonlocal done, new, said
+            done, new = done + more, new + scored
             at = time.monotonic()
-            rate = f"{done / max(at - began, 1e-9):,.0f}/s"
+            rate = f"{new / max(at - began, 1e-9):,.0f}/s"
             progress.update(task, completed=done, rate=rate)
             if not console.is_terminal and at - said > SECONDS_BETWEEN_LINES:
                 said = at

@@ -77,6 +77,8 @@ class Caption:
 
     kind: str = ""
     """If empty, the original one, or else the first."""
+    field: str = ""
+    """Where the source has it; not looked at, but other captions give other scores."""
 
     def of(self, sample: RawSample) -> str | None:
         """The caption, if the sample has it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import starmap
 from pathlib import Path
 
 from prx_scale.data.filters.base import Caption, Scorer, Type, caption_kinds
@@ -55,7 +56,7 @@ class Choice:
         """
         scorers = [size_scorer(), length_scorer(self.caption), source_scorer(self.fields.scores, self.fields.label)]
         scorers += [hash_scorer()] if self.hashes else []
-        return [*scorers, *(CustomScorer(name, place) for name, place in self.custom.items())]
+        return [self._of_field(each) for each in (*scorers, *starmap(CustomScorer, self.custom.items()))]
 
     def all(self) -> list[Scorer]:
         """Every scorer, with its model loaded.
@@ -67,7 +68,16 @@ class Choice:
             return self.light()
         from prx_scale.data.filters.clip import ClipScorer
 
-        return [*self.light(), ClipScorer(self.clip, self.caption, head=self.aesthetic, device=self.device)]
+        clip = ClipScorer(self.clip, self.caption, head=self.aesthetic, device=self.device)
+        return [*self.light(), self._of_field(clip)]
+
+    def _of_field(self, scorer: Scorer) -> Scorer:
+        """The scorer, known as another one where another field holds the image or, for the user's own, the captions."""
+        if self.fields.image:
+            scorer.identity = {**scorer.identity, "image": self.fields.image}
+        if self.fields.captions and isinstance(scorer, CustomScorer):
+            scorer.identity = {**scorer.identity, "captions": dict(self.fields.captions)}
+        return scorer
 
     def check_rules(self, rules: Rules) -> None:
         """Refuse rules that the scores will not answer, before anything is loaded.

@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ class CustomScorer(Scorer):
             raise InputError(
                 f"--scorer {self.name}: gave {value!r:.60}, which is no number; a scorer of text has text = True"
             ) from error
-        return None if number != number else number
+        return number if math.isfinite(number) else None
 
 
 def load(name: str, place: str) -> tuple[ModuleType, Callable[[list[Seen]], Sequence[Any]]]:

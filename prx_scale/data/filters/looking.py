@@ -7,7 +7,7 @@ import multiprocessing
 import signal
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -62,7 +62,7 @@ class Looker:
         return [_row(item, preparers) for item in self.source.samples(task.shard, task.start, task.stop)]
 
 
-def looked(looker: Looker, tasks: Iterable[Task], workers: int) -> Iterator[tuple[Task, list[Row]]]:
+def looked(looker: Looker, tasks: Iterable[Task], workers: int) -> Generator[tuple[Task, list[Row]]]:
     """Tasks in their order, each with its rows.
 
     Args:

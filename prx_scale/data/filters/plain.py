@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from prx_scale.data.filters.base import Caption, Columns, Preparer, Scorer, Seen, Type
@@ -78,7 +78,7 @@ def length_scorer(caption: Caption) -> Scorer:
         caption: which one.
     """
     columns: dict[str, Type] = {"caption_chars": "int", "caption_words": "int"}
-    return PlainScorer("caption length", columns, _Lengths(caption=caption), {"caption": caption.kind})
+    return PlainScorer("caption length", columns, _Lengths(caption=caption), {"caption": asdict(caption)})
 
 
 def hash_scorer() -> Scorer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import polars as pl
 from prx_scale.data.filters.base import Scorer, Value
 from prx_scale.data.filters.looking import Looker, Row, Task, looked
 from prx_scale.data.filters.scoretable import FIXED, Scored, lacking, part_path, read_part, scored_by, typed, write_part
-from prx_scale.data.sources.base import Source
+from prx_scale.data.sources import Fields, Source
 from prx_scale.errors import InputError
 from prx_scale.runs import write_atomically
 
@@ -21,8 +22,8 @@ SOURCE = "source.json"
 AT_ONCE = 64
 """Samples of a task, and of a batch of a model."""
 
-Show = Callable[[int], None]
-"""Told how many more samples are done."""
+Show = Callable[[int, int], None]
+"""Told how many more samples are done, and how many of them were scored now."""
 
 
 def score(
@@ -30,9 +31,10 @@ def score(
     scorers: Sequence[Scorer],
     folder: Path,
     *,
+    fields: Fields | None = None,
     part: tuple[int, int] = (0, 1),
     workers: int = 1,
-    show: Show = lambda done: None,
+    show: Show = lambda done, scored: None,
 ) -> None:
     """Score what is not scored yet.
 
@@ -40,6 +42,7 @@ def score(
         source: of samples.
         scorers: what to score by. A shard that some of them have scored is only given to the others.
         folder: one Parquet file a shard, each replaced as a whole.
+        fields: that the source was opened with.
         part: number of a part of the shards, and how many parts there are; several machines may do one each.
         workers: processes that read and decode.
         show: is told of progress.
@@ -48,11 +51,12 @@ def score(
         InputError: the folder has scores of other data, two scorers give a score of one name, or one fails.
     """
     check_names(scorers)
-    _check_source(source, folder)
+    _check_source(source, fields or Fields(), folder)
     looker = Looker(source=source, preparers={scorer.name: scorer.prepare for scorer in scorers})
     tasks = _tasks(source, scorers, folder, part, show)
-    for shard, answers in groupby(looked(looker, tasks, workers), key=lambda answer: answer[0].shard):
-        _score_shard(shard, answers, scorers, folder, source.count(shard), show)
+    with closing(looked(looker, tasks, workers)) as answered:
+        for shard, answers in groupby(answered, key=lambda answer: answer[0].shard):
+            _score_shard(shard, answers, scorers, folder, source.count(shard), show)
 
 
 def check_names(scorers: Sequence[Scorer]) -> None:
@@ -73,16 +77,20 @@ def check_names(scorers: Sequence[Scorer]) -> None:
             owners[column] = scorer.name
 
 
-def _check_source(source: Source, folder: Path) -> None:
-    file, fingerprint = folder / SOURCE, source.fingerprint()
+def _check_source(source: Source, fields: Fields, folder: Path) -> None:
+    """Refuse a folder whose rows are of other samples, or of the same under other names or with others left out."""
+    file = folder / SOURCE
+    now = {"fingerprint": source.fingerprint(), "key": fields.key, "need_caption": fields.need_caption}
     if file.exists():
         known = json.loads(file.read_text(encoding="utf-8"))
-        if known["fingerprint"] != fingerprint:
+        differing = next((name for name, value in now.items() if known[name] != value), None)
+        if differing is not None:
+            what = "other data" if differing == "fingerprint" else f"data that were opened with another {differing}"
             raise InputError(
-                f"{folder.parent}: has scores of other data, {known['spec']}; name another --out for {source.spec}"
+                f"{folder.parent}: has scores of {what}, {known['spec']}; name another --out for {source.spec}"
             )
         return
-    write_atomically(file, json.dumps({"spec": source.spec, "fingerprint": fingerprint}))
+    write_atomically(file, json.dumps({"spec": source.spec, **now}))
 
 
 def _tasks(
@@ -93,7 +101,7 @@ def _tasks(
         count = source.count(shard)
         missing = tuple(lacking(part_path(folder, shard), count, wanted))
         if not missing:
-            show(count)
+            show(count, 0)
             continue
         for start in range(0, count, AT_ONCE):
             yield Task(shard=shard, start=start, stop=min(start + AT_ONCE, count), scorers=missing)
@@ -113,7 +121,7 @@ def _score_shard(
     for task, rows in answers:
         asked = [named[name] for name in task.scorers]
         frames.append(_frame(task.start, rows, asked))
-        show(len(rows))
+        show(len(rows), len(rows))
     frame = pl.concat(frames)
     if len(frame) != count:
         raise InputError(f"shard {shard}: gave {len(frame)} samples for {count}; its index is of another file")

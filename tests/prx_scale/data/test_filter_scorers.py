@@ -57,6 +57,7 @@ def test_what_the_source_says_is_taken_over() -> None:
 
 def test_whatever_changes_a_score_changes_the_hash() -> None:
     names = [length_scorer(Caption()), length_scorer(Caption(kind="long")), size_scorer(), hash_scorer()]
+    names += [length_scorer(Caption(field="json.llava")), *Choice(fields=Fields(image="png")).light()[:1]]
     names += [source_scorer({"a": "x"}), source_scorer({"a": "y"}), source_scorer({"b": "x"})]
     assert len({scorer.hash for scorer in names}) == len(names)
     assert size_scorer().hash == size_scorer().hash

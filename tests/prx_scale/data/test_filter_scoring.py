@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from prx_scale.data.filters.plain import PlainScorer, hash_scorer, length_scorer
 from prx_scale.data.filters.scoretable import Scores, part_path, scored_by
 from prx_scale.data.filters.scoring import score
 from prx_scale.data.samples import RawSample
-from prx_scale.data.sources import Source, open_source
+from prx_scale.data.sources import Fields, Source, open_source
 from prx_scale.errors import InputError
 from tests.prx_scale.data.filter_data import FIELDS, GARBAGE, TRUNCATED, picture, scored, write_shards
 from tests.prx_scale.data.made import encoded, write_tar
@@ -93,13 +94,13 @@ def test_every_place_has_a_row_and_the_right_scores(source: Source, tmp_path: Pa
 
 
 def test_what_is_scored_is_not_scored_again(source: Source, tmp_path: Path) -> None:
-    first, told = Counted(), list[int]()
-    score(source, [size_scorer(), first], tmp_path / "s", show=told.append)
-    assert first.seen == 3 * 18 and sum(told) == 60
+    first, told = Counted(), list[tuple[int, int]]()
+    score(source, [size_scorer(), first], tmp_path / "s", show=lambda *counts: told.append(counts))
+    assert first.seen == 3 * 18 and np.sum(told, axis=0).tolist() == [60, 60]
     before = [part_path(tmp_path / "s", shard).stat().st_mtime_ns for shard in range(3)]
     again = Counted()
-    score(source, [size_scorer(), again], tmp_path / "s", show=told.append)
-    assert again.seen == 0 and sum(told) == 120
+    score(source, [size_scorer(), again], tmp_path / "s", show=lambda *counts: told.append(counts))
+    assert again.seen == 0 and np.sum(told, axis=0).tolist() == [120, 60]
     assert [part_path(tmp_path / "s", shard).stat().st_mtime_ns for shard in range(3)] == before
 
 
@@ -196,6 +197,30 @@ def test_scores_of_other_data_are_not_mixed_in(source: Source, tmp_path: Path) -
     other = open_source(str(write_shards(tmp_path / "other", shards=2, each=5)))
     with pytest.raises(InputError, match=r"out: has scores of other data, .*\*.tar; name another --out for .*other"):
         scored(other, [size_scorer()], tmp_path / "out" / "scores")
+
+
+def test_scores_under_other_names_are_not_mixed_in(source: Source, tmp_path: Path) -> None:
+    score(source, [size_scorer()], tmp_path / "out" / "scores", fields=FIELDS)
+    for other, words in ((Fields(need_caption=False), "need_caption"), (Fields(key="json.id"), "key")):
+        with pytest.raises(InputError, match=f"another {words}"):
+            score(source, [size_scorer()], tmp_path / "out" / "scores", fields=other)
+
+
+class _Dies:
+    side = 0
+
+    def __call__(self, seen: Seen) -> tuple[int]:
+        if seen.sample.key == "001.tar/00007":
+            os._exit(9)
+        return (1,)
+
+
+def test_a_process_that_dies_is_told_and_what_was_scored_stays(source: Source, tmp_path: Path) -> None:
+    dying = PlainScorer("dying", {"one": "int"}, _Dies())
+    with pytest.raises(InputError, match=r"a process that decodes images died .* fewer --workers"):
+        score(source, [dying], tmp_path / "s", workers=2)
+    sound = PlainScorer("dying", {"one": "int"}, _Height())
+    assert scored(source, [sound], tmp_path / "s").column("one").null_count() == 3
 
 
 def test_scores_do_not_depend_on_who_else_scores(tmp_path: Path) -> None:
