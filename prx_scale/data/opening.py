@@ -53,19 +53,20 @@ class Shaped(Protocol):
         ...
 
 
-def open_dataset(run: RunConfig, split: Split) -> Dataset:
+def open_dataset(run: RunConfig, split: Split, order: int = 0) -> Dataset:
     """The dataset of a run.
 
     Args:
         run: the run.
         split: "train", or "heldout" for validation.
+        order: names the order of a store's samples.
 
     Raises:
         InputError: a store is not what the run trains on.
     """
     data = run.data
     if data.dataset == "store":
-        return _open_store(run, split)
+        return _open_store(run, split, order)
     if data.dataset == "shapes":
         return ShapesDataset(
             seed=data.seed,
@@ -84,10 +85,10 @@ def open_dataset(run: RunConfig, split: Split) -> Dataset:
     )
 
 
-def _open_store(run: RunConfig, split: Split) -> Dataset:
+def _open_store(run: RunConfig, split: Split, order: int) -> Dataset:
     from prx_scale.data.stored import StoredHeldout, StoredTraining
 
-    return StoredTraining(run) if split == "train" else StoredHeldout(run)
+    return StoredTraining(run, order) if split == "train" else StoredHeldout(run)
 
 
 def of_one_shape(dataset: Dataset, count: int) -> list[Indices]:

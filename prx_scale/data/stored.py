@@ -49,11 +49,12 @@ class StoredTraining:
     latents are named by place: the second epoch has others than the first.
     """
 
-    def __init__(self, run: RunConfig) -> None:
+    def __init__(self, run: RunConfig, order: int = 0) -> None:
         """Open a run's store.
 
         Args:
             run: with its store filled in.
+            order: names the order of the samples, which each stage of a run has of its own.
 
         Raises:
             InputError: the store is another one, or has no sample for the run.
@@ -68,21 +69,31 @@ class StoredTraining:
                 f"{self.store.folder}: has no sample of {run.data.image_size} pixels for training that has a caption "
                 f"of {', '.join(self.mix.kinds)} and is not held out"
             )
-        order = ShuffledOrder(kept, len(self.view.buckets), seed=run.data.seed, starts=self.store.blocks())
-        self.plan = BatchPlan(order, run.training.batch)
+        blocks = self.store.blocks()
+        samples = ShuffledOrder(kept, len(self.view.buckets), seed=run.data.seed, stage=order, starts=blocks)
+        self.plan = BatchPlan(samples, run.training.batch)
 
     def batch(self, indices: Numbers) -> StoredSamples:
-        """The samples at some places of training.
+        """The samples at some places of training, where its order began with training.
 
         Args:
             indices: (B,) places, all of one step.
         """
-        (step,) = np.unique(indices // self.plan.batch)
-        numbers = self.plan.at(int(step)).samples[indices % self.plan.batch]
+        return self.batch_at(indices, indices)
+
+    def batch_at(self, places: Numbers, indices: Numbers) -> StoredSamples:
+        """Samples at some places of the order.
+
+        Args:
+            places: (B,) of one step.
+            indices: (B,) their places in training, which name their draws.
+        """
+        (step,) = np.unique(places // self.plan.batch)
+        numbers = self.plan.at(int(step)).samples[places % self.plan.batch]
         available = self.store.available(numbers, self.mix.kinds)
         kinds = self.mix.choose_kinds(available, seed=self.run.data.seed, indices=indices)
-        places = np.array([*(self.store.kinds.index(kind) for kind in self.mix.kinds), -1])
-        encoded = self.view.batch(numbers, places[kinds])
+        of_store = np.array([*(self.store.kinds.index(kind) for kind in self.mix.kinds), -1])
+        encoded = self.view.batch(numbers, of_store[kinds])
         return samples_of(self.run, self.scale, encoded, self.run.training.seed, Purpose.LATENTS, indices)
 
 

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from parallel.titan import BaseDataLoader
 from prx_scale.config import RunConfig
-from prx_scale.data.opening import Dataset, open_dataset
+from prx_scale.data.opening import Dataset, Samples, open_dataset
+from prx_scale.data.stored import StoredTraining
 from prx_scale.diffusion.draws import Draws, Floats32, Indices, Purpose, draw
 from prx_scale.diffusion.timesteps import shifted, timesteps
 from prx_scale.models.inputs import inputs_of
+from prx_scale.turns import Turns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,48 @@ def validation_batch(run: RunConfig, dataset: Dataset, items: Indices) -> Batch:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """Samples of an order that did not begin with training, by their place in training."""
+
+    dataset: StoredTraining
+    behind: int
+    """Places in training minus those in the order."""
+
+    def batch(self, indices: Indices) -> Samples:
+        """The samples of the given places in training."""
+        return self.dataset.batch_at(indices - self.behind, indices)
+
+
+class TrainingData:
+    """What the steps of a run train on, opened when a stage needs it."""
+
+    def __init__(self, run: RunConfig) -> None:
+        """Nothing is open yet.
+
+        Args:
+            run: with the steps of all stages.
+        """
+        self.turns = Turns(run)
+        self._stage, self._open = -1, dict[int, Dataset]()
+
+    def after(self, seen: int) -> tuple[RunConfig, Dataset]:
+        """The run that a step's batch is of, and its data by place in training.
+
+        Args:
+            seen: samples of all processes before it, or in the middle of it.
+        """
+        turn = self.turns.after(seen)
+        if turn.stage != self._stage:
+            self._stage, self._open = turn.stage, {}
+        if turn.order not in self._open:
+            self._open[turn.order] = open_dataset(turn.run, "train", turn.order)
+        dataset = self._open[turn.order]
+        if isinstance(dataset, StoredTraining):
+            return turn.run, Placed(dataset=dataset, behind=turn.first - turn.place * turn.run.training.batch)
+        return turn.run, dataset
+
+
 class SampleLoader(BaseDataLoader):
     """Endless training batches of one process.
 
@@ -106,19 +150,24 @@ class SampleLoader(BaseDataLoader):
         run: RunConfig
 
     def __init__(self, config: Config, *, dp_world_size: int, dp_rank: int, local_batch_size: int, **_: Any) -> None:
-        self.run = config.run
-        self.dataset = open_dataset(config.run, "train")
+        self.data, self.staged = TrainingData(config.run), bool(config.run.stages)
         self.world, self.rank, self.size = dp_world_size, dp_rank, local_batch_size
         self.seen = 0
 
     def __iter__(self) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """(inputs, x0); x0 stands where TorchTitan expects labels, and is what it counts."""
         while True:
-            start = self.seen + self.rank * self.size
-            batch = training_batch(self.run, self.dataset, np.arange(start, start + self.size))
-            self.seen += self.world * self.size
+            run, dataset = self.data.after(self.seen)
+            size = self._own(run) if self.staged else self.size
+            start = self.seen + self.rank * size
+            batch = training_batch(run, dataset, np.arange(start, start + size))
+            self.seen += self.world * size
             inputs = {"noise": batch.noise, "t": batch.t, "context": batch.context, "pooled": batch.pooled}
             yield inputs, batch.x0
+
+    def _own(self, run: RunConfig) -> int:
+        """Samples of a micro-batch of a stage."""
+        return run.parallel.micro_batch or run.training.batch // self.world
 
     def state_dict(self) -> dict[str, Any]:
         """Samples seen by all processes."""
