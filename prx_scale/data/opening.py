@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from prx_scale.data.random import RandomDataset
 from prx_scale.data.shapes.dataset import ShapesDataset
 from prx_scale.data.shapes.scenes import Split
 from prx_scale.models.inputs import inputs_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -26,12 +29,12 @@ class Samples(Protocol):
         ...
 
     @property
-    def context(self) -> Floats:
+    def context(self) -> Floats | Tensor:
         """Token states of the text."""
         ...
 
     @property
-    def pooled(self) -> Floats:
+    def pooled(self) -> Floats | Tensor:
         """Pooled state of the text."""
         ...
 

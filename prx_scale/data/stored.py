@@ -13,6 +13,7 @@ from functools import reduce
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from prx_scale.config import RunConfig
 from prx_scale.data.batchplan import BatchPlan
@@ -35,11 +36,11 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSamples:
-    """B samples of one bucket: image (B, C, H, W), context (B, L, D) and pooled (B, P)."""
+    """B samples of one bucket: image (B, C, H, W), context (B, L, D) and pooled (B, P), text states as stored."""
 
     image: Floats
-    context: Floats
-    pooled: Floats
+    context: Tensor
+    pooled: Tensor
 
 
 class StoredTraining:
@@ -163,8 +164,8 @@ def samples_of(
     states = states_of(encoded, inputs)
     return StoredSamples(
         image=scale.normalise(moments.sample(noise)).numpy(),
-        context=states.tokens.float().numpy(),
-        pooled=states.pooled.float().numpy(),
+        context=states.tokens,
+        pooled=states.pooled,
     )
 
 
