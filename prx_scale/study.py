@@ -31,8 +31,9 @@ from prx_scale.config import (
 from prx_scale.data.captions import CaptionTable
 from prx_scale.errors import InputError, nearest
 from prx_scale.layout import check_layout
+from prx_scale.models.build import position_side
 from prx_scale.runs import write_atomically
-from prx_scale.stages import check_paths, check_stages
+from prx_scale.stages import as_run, check_paths, check_stages, resolve
 from prx_scale.stagetables import Stage, parse_stages, with_steps
 from prx_scale.starts import Start, keep_starts, known_starts, with_start
 from prx_scale.stores import Finder, Found, check_store, keep_stores
@@ -272,6 +273,11 @@ def _check_run(run: RunConfig, where: str) -> None:
         )
     _check_schedule(run.training, where)
     check_stages(run, where)
+    for stage in resolve(run) if run.stages else ():
+        model = replace(run.model, position_grid=position_side(run))
+        alone = replace(as_run(run, stage), model=model)
+        check_store(alone, f"{where} [[stage]] '{stage.name}'")
+        check_layout(alone, f"{where} [[stage]] '{stage.name}'")
     if run.checkpoint.keep == 1:
         raise InputError(
             f"{where} [checkpoint] keep: 1 could leave none that is complete; use 0 for all, or 2 and more"

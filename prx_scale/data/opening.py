@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from prx_scale.data.random import RandomDataset
 from prx_scale.data.shapes.dataset import ShapesDataset
 from prx_scale.data.shapes.scenes import Split
 from prx_scale.models.inputs import inputs_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -26,12 +29,12 @@ class Samples(Protocol):
         ...
 
     @property
-    def context(self) -> Floats:
+    def context(self) -> Floats | Tensor:
         """Token states of the text."""
         ...
 
     @property
-    def pooled(self) -> Floats:
+    def pooled(self) -> Floats | Tensor:
         """Pooled state of the text."""
         ...
 
@@ -53,19 +56,20 @@ class Shaped(Protocol):
         ...
 
 
-def open_dataset(run: RunConfig, split: Split) -> Dataset:
+def open_dataset(run: RunConfig, split: Split, order: int = 0) -> Dataset:
     """The dataset of a run.
 
     Args:
         run: the run.
         split: "train", or "heldout" for validation.
+        order: names the order of a store's samples.
 
     Raises:
         InputError: a store is not what the run trains on.
     """
     data = run.data
     if data.dataset == "store":
-        return _open_store(run, split)
+        return _open_store(run, split, order)
     if data.dataset == "shapes":
         return ShapesDataset(
             seed=data.seed,
@@ -84,10 +88,10 @@ def open_dataset(run: RunConfig, split: Split) -> Dataset:
     )
 
 
-def _open_store(run: RunConfig, split: Split) -> Dataset:
+def _open_store(run: RunConfig, split: Split, order: int) -> Dataset:
     from prx_scale.data.stored import StoredHeldout, StoredTraining
 
-    return StoredTraining(run) if split == "train" else StoredHeldout(run)
+    return StoredTraining(run, order) if split == "train" else StoredHeldout(run)
 
 
 def of_one_shape(dataset: Dataset, count: int) -> list[Indices]:

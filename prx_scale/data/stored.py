@@ -13,6 +13,7 @@ from functools import reduce
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from prx_scale.config import RunConfig
 from prx_scale.data.batchplan import BatchPlan
@@ -35,11 +36,11 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSamples:
-    """B samples of one bucket: image (B, C, H, W), context (B, L, D) and pooled (B, P)."""
+    """B samples of one bucket: image (B, C, H, W), context (B, L, D) and pooled (B, P), text states as stored."""
 
     image: Floats
-    context: Floats
-    pooled: Floats
+    context: Tensor
+    pooled: Tensor
 
 
 class StoredTraining:
@@ -49,11 +50,12 @@ class StoredTraining:
     latents are named by place: the second epoch has others than the first.
     """
 
-    def __init__(self, run: RunConfig) -> None:
+    def __init__(self, run: RunConfig, order: int = 0) -> None:
         """Open a run's store.
 
         Args:
             run: with its store filled in.
+            order: names the order of the samples, which each stage of a run has of its own.
 
         Raises:
             InputError: the store is another one, or has no sample for the run.
@@ -68,21 +70,31 @@ class StoredTraining:
                 f"{self.store.folder}: has no sample of {run.data.image_size} pixels for training that has a caption "
                 f"of {', '.join(self.mix.kinds)} and is not held out"
             )
-        order = ShuffledOrder(kept, len(self.view.buckets), seed=run.data.seed, starts=self.store.blocks())
-        self.plan = BatchPlan(order, run.training.batch)
+        blocks = self.store.blocks()
+        samples = ShuffledOrder(kept, len(self.view.buckets), seed=run.data.seed, stage=order, starts=blocks)
+        self.plan = BatchPlan(samples, run.training.batch)
 
     def batch(self, indices: Numbers) -> StoredSamples:
-        """The samples at some places of training.
+        """The samples at some places of training, where its order began with training.
 
         Args:
             indices: (B,) places, all of one step.
         """
-        (step,) = np.unique(indices // self.plan.batch)
-        numbers = self.plan.at(int(step)).samples[indices % self.plan.batch]
+        return self.batch_at(indices, indices)
+
+    def batch_at(self, places: Numbers, indices: Numbers) -> StoredSamples:
+        """Samples at some places of the order.
+
+        Args:
+            places: (B,) of one step.
+            indices: (B,) their places in training, which name their draws.
+        """
+        (step,) = np.unique(places // self.plan.batch)
+        numbers = self.plan.at(int(step)).samples[places % self.plan.batch]
         available = self.store.available(numbers, self.mix.kinds)
         kinds = self.mix.choose_kinds(available, seed=self.run.data.seed, indices=indices)
-        places = np.array([*(self.store.kinds.index(kind) for kind in self.mix.kinds), -1])
-        encoded = self.view.batch(numbers, places[kinds])
+        of_store = np.array([*(self.store.kinds.index(kind) for kind in self.mix.kinds), -1])
+        encoded = self.view.batch(numbers, of_store[kinds])
         return samples_of(self.run, self.scale, encoded, self.run.training.seed, Purpose.LATENTS, indices)
 
 
@@ -152,8 +164,8 @@ def samples_of(
     states = states_of(encoded, inputs)
     return StoredSamples(
         image=scale.normalise(moments.sample(noise)).numpy(),
-        context=states.tokens.float().numpy(),
-        pooled=states.pooled.float().numpy(),
+        context=states.tokens,
+        pooled=states.pooled,
     )
 
 

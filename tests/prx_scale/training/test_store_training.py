@@ -11,7 +11,7 @@ import pytest
 
 from prx_scale import runs
 from prx_scale.study import load
-from tests.prx_scale.training.stored import write_study
+from tests.prx_scale.training.stored import write_staged_study, write_study
 from tests.prx_scale.training.studies import ENVIRONMENT, command, ended, info, run_folder, start, train
 from tests.prx_scale.training.test_training import assert_same_weights, final_weights
 
@@ -69,3 +69,18 @@ def test_the_record_says_what_it_was_trained_on(uninterrupted: Path) -> None:
     record = info(uninterrupted)
     assert record["run"] == run.id and record["state"] == "done"
     assert runs.load(uninterrupted)["n"].unique().to_list() == [7]
+
+
+def test_a_run_of_two_stages_resumes_bitwise_in_the_second(tmp_path: Path) -> None:
+    whole = write_staged_study(tmp_path / "whole")
+    done = train(whole)
+    assert done.returncode == 0, done.stderr
+    study = write_staged_study(tmp_path / "stored")
+    assert end_at(study, 10, signal.SIGTERM) == 130
+    assert train(study).returncode == 0
+    expected = (run_folder(whole) / "validation.jsonl").read_bytes()
+    assert (run_folder(study) / "validation.jsonl").read_bytes() == expected
+    rows = runs.load(study, "train")
+    assert rows["loss"].equals(runs.load(whole, "train")["loss"])
+    assert rows["samples"].to_list() == [min(step, 8) * 8 + max(step - 8, 0) * 4 for step in range(1, 21)]
+    assert rows["lr"].gather([0, 7, 8, 19]).to_list() == pytest.approx([1e-3 / 4, 1e-3, 1e-3 / 6, 5e-4])
