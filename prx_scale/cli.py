@@ -19,6 +19,7 @@ from prx_scale.commands.coord_check import CoordCheck
 from prx_scale.commands.correlate import Correlate
 from prx_scale.commands.curve import Curve
 from prx_scale.commands.downstream import Downstream
+from prx_scale.commands.encode import Encode
 from prx_scale.commands.evaluate import Evaluate
 from prx_scale.commands.export import Export
 from prx_scale.commands.filter import Filter
@@ -39,6 +40,7 @@ from prx_scale.errors import InputError
 
 VERBS: dict[str, type[Any]] = {
     "quickstart": Quickstart,
+    "encode": Encode,
     "plan": PlanVerb,
     "filter": Filter,
     "train": Train,
@@ -64,6 +66,9 @@ VERBS: dict[str, type[Any]] = {
     "report": Report,
 }
 
+LAUNCHERS = ("sweep", "retry")
+"""Verbs whose dry run can also ask the scheduler."""
+
 DESCRIPTION = "Scaling laws of diffusion transformers: train a depth ladder, fit it, predict the next run, report it."
 
 
@@ -74,7 +79,8 @@ def parse(words: Sequence[str]) -> Any:
         words: the command line without the program's name.
     """
     config = (tyro.conf.FlagCreatePairsOff,)
-    words = ["--dry-run=jobs" if word == "--dry-run" else word for word in words]
+    if words and words[0] in LAUNCHERS:
+        words = ["--dry-run=jobs" if word == "--dry-run" else word for word in words]
     if words and words[0] in VERBS:  # a parser of this verb alone: building those of all takes a tenth of a second
         return tyro.cli(VERBS[words[0]], args=words[1:], prog=f"prx-scale {words[0]}", config=config)
     verbs = tuple(

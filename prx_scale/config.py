@@ -11,6 +11,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from prx_scale.data.captions import CaptionTable
+from prx_scale.errors import InputError
 from prx_scale.stagetables import Stage, stages_identity
 from prx_scale.tables import bounded, chosen
 
@@ -60,9 +62,9 @@ class Model:
 class Data:
     """[data]: what is trained on."""
 
-    dataset: Literal["shapes", "random"] = "shapes"
+    dataset: Literal["shapes", "random", "store"] = "shapes"
     """shapes: drawn images. random: normal noise in the sizes of SD3's latents and text states, which teaches nothing
-    and is there to measure speed and memory."""
+    and is there to measure speed and memory. store: latents and text states that `prx-scale encode` wrote."""
     image_size: int = bounded(16, low=16)
     """Pixels along one side."""
     encoders: Literal[1, 2] = 1
@@ -71,11 +73,33 @@ class Data:
     """Names the stream of images; not the seed of a run, so that all runs of a study see the same images."""
     long_captions: float = bounded(0.5, low=0, high=1)
     """Share of training samples that come with their long caption instead of the short one."""
+    path: str = field(default="", metadata={"place": True})
+    """Folder of the store; resolved against the study file."""
+    content: str = ""
+    """Hash of what is in the store; filled in where it is left out."""
+    heldout: float = bounded(0.01, low=0, high=0.5)
+    """Share of the store's samples that are for validation alone."""
+    sizes: tuple[str, ...] = field(default=(), metadata={"place": True})
+    """What the model must know of the store, in the words of `prx_scale.storesizes`; filled in from it."""
 
     @property
     def downsampling(self) -> int:
-        """Pixels along one side of one value that the model is fed: 8 where those are latents."""
+        """Pixels along one side of one value that the model is fed: 8 where those are latents of SD3's autoencoder."""
+        if self.dataset == "store":
+            return int(self.said("downsampling")[0][0])
         return LATENT_DOWNSAMPLING if self.dataset == "random" else 1
+
+    def said(self, name: str) -> list[list[str]]:
+        """The words behind a name in each line of `sizes` that begins with it.
+
+        Raises:
+            InputError: there is none.
+        """
+        lines = [line.split() for line in self.sizes]
+        found = [words[1:] for words in lines if words and words[0] == name]
+        if not found:
+            raise InputError(f"[data] sizes: says nothing of {name}; leave it out, it is filled in from the store")
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +249,7 @@ class RunConfig:
     smoke: bool = False
     model: Model
     data: Data = field(default_factory=Data)
+    captions: CaptionTable = field(default_factory=CaptionTable)
     objective: Objective = field(default_factory=Objective)
     training: Training
     validation: Validation = field(default_factory=Validation)
@@ -244,6 +269,8 @@ class RunConfig:
         """
         tables = (self.model, self.data, self.objective, self.training, self.validation)
         identity: dict[str, Any] = {type(table).__name__.lower(): chosen(table) for table in tables}
+        if captions := chosen(self.captions):
+            identity["captions"] = captions
         return {**identity, "stage": stages_identity(self.stages)} if self.stages else identity
 
     @property
@@ -261,8 +288,18 @@ class RunConfig:
 
     @property
     def tokens_per_sample(self) -> int:
-        """Image tokens of one image."""
+        """Image tokens of one square image; those of other buckets have about as many."""
         return self.grid_side**2
+
+    @property
+    def token_counts(self) -> tuple[int, ...]:
+        """Image tokens of an image of each shape that there is, in ascending order."""
+        if self.data.dataset != "store":
+            return (self.tokens_per_sample,)
+        pixels = self.data.downsampling * self.model.patch
+        resolutions = {size: shapes for size, *shapes in self.data.said("buckets")}
+        sides = (map(int, shape.split("x")) for shape in resolutions.get(str(self.data.image_size), ()))
+        return tuple(sorted({(height // pixels) * (width // pixels) for height, width in sides}))
 
     @property
     def shift(self) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
 
@@ -25,17 +27,19 @@ def check_layout(run: RunConfig, where: str) -> None:
     Raises:
         InputError: names the key and lists what is possible.
     """
-    heads, tokens, parallel = run.model.heads, run.tokens_per_sample, run.parallel
+    heads, parallel = run.model.heads, run.parallel
     if heads % parallel.tp:
         raise InputError(
             f"{where} [parallel] tp: {parallel.tp} does not divide the {heads} heads of width {run.model.hidden}; "
             f"possible: {_listed(divisors(heads))}"
         )
     # TorchTitan deals image tokens out in two pieces a process.
+    tokens = math.gcd(*run.token_counts)
     if parallel.cp > 1 and tokens % (2 * parallel.cp):
         possible = [1, *(each for each in divisors(tokens) if each > 1 and tokens % (2 * each) == 0)]
+        counts = _listed(list(run.token_counts))
         raise InputError(
-            f"{where} [parallel] cp: twice {parallel.cp} does not divide the {tokens} image tokens; "
+            f"{where} [parallel] cp: twice {parallel.cp} does not divide the {counts} image tokens; "
             f"possible: {_listed(possible)}"
         )
     if parallel.compile and parallel.checkpointing == "selective" and parallel.tp > 1:
@@ -98,7 +102,7 @@ def shares_sequence(run: RunConfig) -> bool:
     """
     parallel = run.parallel
     parts = parallel.tp * (2 * parallel.cp if parallel.cp > 1 else 1)
-    return parallel.tp > 1 and parallel.sequence_parallel and run.tokens_per_sample % parts == 0
+    return parallel.tp > 1 and parallel.sequence_parallel and math.gcd(*run.token_counts) % parts == 0
 
 
 def _listed(numbers: list[int]) -> str:

@@ -231,6 +231,8 @@ def _check_stage(run: RunConfig, stage: StageSettings, where: str) -> None:
         )
     if stage.data and run.data.dataset in ("shapes", "random"):
         raise InputError(f'{where} data: [data] dataset = "{run.data.dataset}" reads no files')
+    if stage.data:
+        raise InputError(f"{where} data: all stages of this version train on the store of [data] path; leave it out")
 
 
 def check_paths(stages: Sequence[Stage], folder: Path, where: str) -> None:

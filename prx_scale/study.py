@@ -28,16 +28,20 @@ from prx_scale.config import (
     Training,
     Validation,
 )
+from prx_scale.data.captions import CaptionTable
 from prx_scale.errors import InputError, nearest
 from prx_scale.layout import check_layout
+from prx_scale.models.build import position_side
 from prx_scale.runs import write_atomically
-from prx_scale.stages import check_paths, check_stages
+from prx_scale.stages import as_run, check_paths, check_stages, resolve
 from prx_scale.stagetables import Stage, parse_stages, with_steps
 from prx_scale.starts import Start, keep_starts, known_starts, with_start
+from prx_scale.stores import Finder, Found, check_store, keep_stores
 
 RUN_TABLES: dict[str, type[Any]] = {
     "model": Model,
     "data": Data,
+    "captions": CaptionTable,
     "objective": Objective,
     "training": Training,
     "validation": Validation,
@@ -88,6 +92,8 @@ class Study:
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
     starts: Mapping[str, Start] = field(default_factory=dict[str, Start])
     """Weights that runs start from, by the path that the file says."""
+    stores: Mapping[str, Found] = field(default_factory=dict[str, Found])
+    """Stores that runs train on, by the path that the file says."""
 
     def run(self, run_id: str | None) -> RunConfig:
         """One run of the study.
@@ -135,12 +141,21 @@ def load(file: Path, folder: Path | None = None) -> Study:
     header = tables.parse(StudyTable, _table(content, "study", file), f"{file}: [study]")
     fit = tables.parse(FitTable, _table(content, "fit", file), f"{file}: [fit]")
     slurm = allocation.parse(_table(content, "slurm", file), f"{file}: [slurm]")
-    starts = known_starts(file)
-    runs = tuple(with_start(run, file, starts, where) for run, where in _resolve(content, header, file))
+    starts, stores = known_starts(file), Finder(file)
+    runs = tuple(with_start(run, file, starts, where) for run, where in _resolve(content, header, file, stores))
     _check_runs(runs, fit, file)
     if folder is None:
         folder = file.parent if file.name == "study.toml" else file.parent / header.name
-    return Study(file=file, folder=folder, study=header, fit=fit, runs=runs, slurm=slurm, starts=starts)
+    return Study(
+        file=file,
+        folder=folder,
+        study=header,
+        fit=fit,
+        runs=runs,
+        slurm=slurm,
+        starts=starts,
+        stores=stores.found,
+    )
 
 
 def run_from_json(config: Mapping[str, Any], where: str) -> RunConfig:
@@ -182,7 +197,9 @@ def _table(content: Mapping[str, Any], name: str, file: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", table)
 
 
-def _resolve(content: Mapping[str, Any], header: StudyTable, file: Path) -> Iterator[tuple[RunConfig, str]]:
+def _resolve(
+    content: Mapping[str, Any], header: StudyTable, file: Path, stores: Finder
+) -> Iterator[tuple[RunConfig, str]]:
     base = {name: _table(content, name, file) for name in RUN_TABLES}
     for variant, overrides, where in _variants(content, file):
         merged = {name: {**base[name], **overrides.get(name, {})} for name in RUN_TABLES}
@@ -192,6 +209,7 @@ def _resolve(content: Mapping[str, Any], header: StudyTable, file: Path) -> Iter
         for point in _sweep(merged, where):
             parsed = {name: tables.parse(RUN_TABLES[name], point[name], f"{where} [{name}]") for name in RUN_TABLES}
             run = RunConfig(study=header.name, variant=variant, smoke=header.smoke, stages=stages, **parsed)
+            run = stores.with_store(run, where)
             _check_run(run, where)
             yield run, where
 
@@ -246,6 +264,7 @@ def _sweep(merged: Mapping[str, dict[str, Any]], where: str) -> Iterator[dict[st
 
 
 def _check_run(run: RunConfig, where: str) -> None:
+    check_store(run, where)
     _check_model(run, where)
     check_layout(run, where)
     if run.training.warmup > run.training.steps:
@@ -254,6 +273,11 @@ def _check_run(run: RunConfig, where: str) -> None:
         )
     _check_schedule(run.training, where)
     check_stages(run, where)
+    for stage in resolve(run) if run.stages else ():
+        model = replace(run.model, position_grid=position_side(run))
+        alone = replace(as_run(run, stage), model=model)
+        check_store(alone, f"{where} [[stage]] '{stage.name}'")
+        check_layout(alone, f"{where} [[stage]] '{stage.name}'")
     if run.checkpoint.keep == 1:
         raise InputError(
             f"{where} [checkpoint] keep: 1 could leave none that is complete; use 0 for all, or 2 and more"
@@ -343,5 +367,6 @@ def keep_copy(study: Study) -> None:
                 f"{copy}: holds the study {name!r}, not {study.study.name!r} of {study.file}; choose another --out"
             )
     keep_starts(study.folder, study.starts)
+    keep_stores(study.folder, study.stores)
     if not copy.exists() or copy.read_text(encoding="utf-8") != text:
         write_atomically(copy, text)

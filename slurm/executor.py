@@ -178,7 +178,9 @@ def _setup(batch: Batch, place: Place) -> list[str]:
 
 
 def _srun_arguments(batch: Batch) -> list[str]:
-    own = ["--kill-on-bad-exit=1"]
+    # Those that a dead process leaves behind end within seconds by themselves, after they have written down who died;
+    # killed at once they could not. What hangs is killed after two minutes.
+    own = ["--kill-on-bad-exit=0", "--wait=120"]
     if batch.allocation.cpus_per_task:  # since 22.05 srun no longer takes it over from sbatch
         own.append(f"--cpus-per-task={batch.allocation.cpus_per_task}")
     return [*own, *batch.allocation.srun_args]

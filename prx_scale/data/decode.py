@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from prx_scale.data.headers import jpeg_scans, kind_of, webp_size
+from prx_scale.data.headers import Kind, jpeg_scans, kind_of, webp_size
 from prx_scale.data.samples import RawSample, Skip, Skipped
 
 Pixels = NDArray[np.uint8]
@@ -72,10 +72,11 @@ class Fitted:
 
 
 class OpenedImage:
-    """An image whose header is read and found good; decoded at most once."""
+    """An image whose header is read and found good."""
 
-    def __init__(self, image: Image.Image, key: str, shard: str) -> None:
-        self._image, self._key, self._shard = image, key, shard
+    def __init__(self, image: Image.Image, sample: RawSample, kind: Kind) -> None:
+        self._opened: Image.Image | None = image
+        self._sample, self._kind, self._full = sample, kind, image.size
         self._orientation = _orientation(image)
         width, height = image.size
         self._aside = self._orientation in _ON_ITS_SIDE
@@ -89,10 +90,11 @@ class OpenedImage:
             at_least: height and width that are enough: a larger JPEG may be decoded at 1/2, 1/4 or 1/8.
         """
         try:
+            image = self._taken()
             if at_least is not None:
                 height, width = at_least[::-1] if self._aside else at_least
-                self._image.draft("RGB", (width, height))
-            return _array(self._upright(_as_rgb(self._image)))
+                image.draft("RGB", (width, height))
+            return _array(self._upright(_as_rgb(image)))
         except Exception as error:
             # Decoders raise whatever they trip over: OSError, SyntaxError, ValueError, struct.error ...
             return self._skipped(error)
@@ -117,12 +119,13 @@ class OpenedImage:
 
     def _scaled(self, height: int, width: int, scale: float) -> Pixels:
         wanted = (height, width) if self._aside else (width, height)
-        full = self._image.size
-        self._image.draft("RGB", (_at_least(full[0], scale), _at_least(full[1], scale)))
-        image = _as_rgb(self._image)
+        drafted = self._taken()
+        drafted.draft("RGB", (_at_least(self._full[0], scale), _at_least(self._full[1], scale)))
+        image = _as_rgb(drafted)
         # A cut at the centre is the same one in an image that has yet to be turned.
         (left, right), (above, below) = (
-            _centred(have, cut / scale * have / had) for cut, have, had in zip(wanted, image.size, full, strict=True)
+            _centred(have, cut / scale * have / had)
+            for cut, have, had in zip(wanted, image.size, self._full, strict=True)
         )
         if (left, above, right, below) != (0, 0, *image.size):
             image = image.crop((left, above, right, below))
@@ -131,6 +134,11 @@ class OpenedImage:
             return _array(self._upright(Image.fromarray(pixels)))
         return pixels
 
+    def _taken(self) -> Image.Image:
+        """The image as it is before decoding, which may have been done at a lower resolution before."""
+        image, self._opened = self._opened, None
+        return image or Image.open(io.BytesIO(self._sample.image), formats=(self._kind,))
+
     def _upright(self, image: Image.Image) -> Image.Image:
         method = _UPRIGHT.get(self._orientation)
         return image if method is None else image.transpose(method)
@@ -138,7 +146,7 @@ class OpenedImage:
     def _skipped(self, error: Exception) -> Skipped:
         cut = isinstance(error, EOFError) or "truncated" in str(error)
         reason = Skip.TRUNCATED_IMAGE if cut else Skip.CORRUPT_IMAGE
-        return Skipped(key=self._key, shard=self._shard, reason=reason, detail=_said(error))
+        return Skipped(key=self._sample.key, shard=self._sample.shard, reason=reason, detail=_said(error))
 
 
 def open_image(sample: RawSample, limits: Limits = DEFAULT_LIMITS) -> OpenedImage | Skipped:
@@ -161,13 +169,13 @@ def open_image(sample: RawSample, limits: Limits = DEFAULT_LIMITS) -> OpenedImag
     # Pillow's WebP decoder takes memory for the whole canvas when it opens a file.
     if kind == "WEBP" and (size := webp_size(sample.image)) and (wrong := _wrong_size(*size, limits)):
         return skipped(*wrong)
-    if kind == "JPEG" and (scans := jpeg_scans(sample.image)) > _MOST_SCANS:
-        return skipped(Skip.CORRUPT_IMAGE, f"{scans} scans, which would take minutes to decode")
     try:
         image = Image.open(io.BytesIO(sample.image), formats=(kind,))
         if wrong := _wrong_size(*image.size, limits):
             return skipped(*wrong)
-        return OpenedImage(image, sample.key, sample.shard)
+        if "progressive" in image.info and (scans := jpeg_scans(sample.image)) > _MOST_SCANS:
+            return skipped(Skip.CORRUPT_IMAGE, f"{scans} scans, which would take minutes to decode")
+        return OpenedImage(image, sample, kind)
     except Image.DecompressionBombError as error:
         return skipped(Skip.TOO_MANY_PIXELS, str(error))
     except Exception as error:
@@ -263,7 +271,7 @@ def _resampled(pixels: Pixels, height: int, width: int) -> Pixels:
     import torch
 
     # Channels last, torch resamples bytes with vector instructions.
-    planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    planes = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
     scaled = torch.nn.functional.interpolate(planes, (height, width), mode="bicubic", antialias=True)
     return np.ascontiguousarray(scaled[0].permute(1, 2, 0).numpy())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,11 @@ from prx_scale.data.shapes.dataset import ShapesDataset
 from prx_scale.data.shapes.scenes import Split
 from prx_scale.models.inputs import inputs_of
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
 
 
 class Samples(Protocol):
@@ -25,12 +29,12 @@ class Samples(Protocol):
         ...
 
     @property
-    def context(self) -> Floats:
+    def context(self) -> Floats | Tensor:
         """Token states of the text."""
         ...
 
     @property
-    def pooled(self) -> Floats:
+    def pooled(self) -> Floats | Tensor:
         """Pooled state of the text."""
         ...
 
@@ -43,14 +47,29 @@ class Dataset(Protocol):
         ...
 
 
-def open_dataset(run: RunConfig, split: Split) -> Dataset:
+@runtime_checkable
+class Shaped(Protocol):
+    """A dataset whose samples are of several shapes."""
+
+    def of_one_shape(self) -> list[Indices]:
+        """All sample numbers, those of each shape together."""
+        ...
+
+
+def open_dataset(run: RunConfig, split: Split, order: int = 0) -> Dataset:
     """The dataset of a run.
 
     Args:
         run: the run.
         split: "train", or "heldout" for validation.
+        order: names the order of a store's samples.
+
+    Raises:
+        InputError: a store is not what the run trains on.
     """
     data = run.data
+    if data.dataset == "store":
+        return _open_store(run, split, order)
     if data.dataset == "shapes":
         return ShapesDataset(
             seed=data.seed,
@@ -67,3 +86,19 @@ def open_dataset(run: RunConfig, split: Split) -> Dataset:
         context=(inputs.text_tokens, inputs.context_dim),
         pooled=inputs.pooled_dim,
     )
+
+
+def _open_store(run: RunConfig, split: Split, order: int) -> Dataset:
+    from prx_scale.data.stored import StoredHeldout, StoredTraining
+
+    return StoredTraining(run, order) if split == "train" else StoredHeldout(run)
+
+
+def of_one_shape(dataset: Dataset, count: int) -> list[Indices]:
+    """The first samples of a dataset, those of each shape together: a batch has samples of one.
+
+    Args:
+        dataset: the held-out split.
+        count: how many.
+    """
+    return dataset.of_one_shape() if isinstance(dataset, Shaped) else [np.arange(count)]

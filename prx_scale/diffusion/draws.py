@@ -22,6 +22,9 @@ class Purpose(IntEnum):
     ORDER = 3
     CAPTIONS = 4
     REPLAY = 5
+    LATENTS = 6
+    HELDOUT_LATENTS = 7
+    HELDOUT = 8
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,6 +84,23 @@ def inputs_of(data: Data) -> Inputs:
     Args:
         data: the [data] table.
     """
+    if data.dataset == "store":
+        return _stored(data)
     if data.dataset == "random":
         return SD3
     return SHAPES if data.encoders == 1 else SHAPES_TWO_ENCODERS
+
+
+def _stored(data: Data) -> Inputs:
+    channels, context, pooled = (int(data.said(name)[0][0]) for name in ("channels", "context", "pooled"))
+    return Inputs(
+        channels=channels,
+        context_dim=context,
+        pooled_dim=pooled,
+        encoders=tuple(_stored_encoder(name, *map(int, ranges)) for name, *ranges in data.said("text")),
+    )
+
+
+def _stored_encoder(name: str, *ranges: int) -> TextEncoder:
+    tokens, channels, pooled = ((ranges[at], ranges[at + 1]) for at in (0, 2, 4))
+    return TextEncoder(name=name, tokens=tokens, channels=channels, pooled=pooled)

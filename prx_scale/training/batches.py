@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,10 +13,14 @@ from torch import Tensor
 
 from parallel.titan import BaseDataLoader
 from prx_scale.config import RunConfig
-from prx_scale.data.opening import Dataset, open_dataset
+from prx_scale.data.opening import Dataset, Samples, open_dataset
+from prx_scale.data.stored import StoredTraining
 from prx_scale.diffusion.draws import Draws, Floats32, Indices, Purpose, draw
 from prx_scale.diffusion.timesteps import shifted, timesteps
 from prx_scale.models.inputs import inputs_of
+from prx_scale.turns import Turns
+
+States = TypeVar("States", Floats32, Tensor, Floats32 | Tensor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,26 +54,26 @@ def training_batch(run: RunConfig, dataset: Dataset, indices: Indices) -> Batch:
         x0=torch.from_numpy(samples.image),
         noise=torch.from_numpy(draws.noise),
         t=torch.from_numpy(t.astype(np.float32)),
-        context=torch.from_numpy(context),
-        pooled=torch.from_numpy(pooled),
+        context=torch.as_tensor(context),
+        pooled=torch.as_tensor(pooled),
     )
 
 
-def without_dropped(run: RunConfig, draws: Draws, context: Floats32, pooled: Floats32) -> tuple[Floats32, Floats32]:
+def without_dropped(run: RunConfig, draws: Draws, context: States, pooled: States) -> tuple[States, States]:
     """Text states with zeros where the condition, or one encoder's part of it, is dropped.
 
     Args:
         run: says which shares.
         draws: one uniform draw a sample, and one a sample and encoder.
-        context: (B, L, D).
-        pooled: (B, P).
+        context: (B, L, D), written into.
+        pooled: (B, P), written into.
     """
-    kept = draws.uniform >= run.objective.caption_dropout
-    context, pooled = context * kept[:, None, None], pooled * kept[:, None]
+    none = np.flatnonzero(draws.uniform < run.objective.caption_dropout)
+    context[none], pooled[none] = 0, 0
     for encoder, uniform in zip(inputs_of(run.data).encoders, draws.more.T, strict=True):
-        dropped = uniform < run.objective.encoder_dropout
-        context[np.ix_(dropped, range(*encoder.tokens), range(*encoder.channels))] = 0
-        pooled[np.ix_(dropped, range(*encoder.pooled))] = 0
+        dropped = np.flatnonzero(uniform < run.objective.encoder_dropout)
+        context[dropped, slice(*encoder.tokens), slice(*encoder.channels)] = 0
+        pooled[dropped, slice(*encoder.pooled)] = 0
     return context, pooled
 
 
@@ -89,9 +94,51 @@ def validation_batch(run: RunConfig, dataset: Dataset, items: Indices) -> Batch:
         x0=torch.from_numpy(samples.image),
         noise=torch.from_numpy(draws.noise),
         t=torch.from_numpy(((items % levels + 1) / levels).astype(np.float32)),
-        context=torch.from_numpy(samples.context),
-        pooled=torch.from_numpy(samples.pooled),
+        context=torch.as_tensor(samples.context),
+        pooled=torch.as_tensor(samples.pooled),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """Samples of an order that did not begin with training, by their place in training."""
+
+    dataset: StoredTraining
+    behind: int
+    """Places in training minus those in the order."""
+
+    def batch(self, indices: Indices) -> Samples:
+        """The samples of the given places in training."""
+        return self.dataset.batch_at(indices - self.behind, indices)
+
+
+class TrainingData:
+    """What the steps of a run train on, opened when a stage needs it."""
+
+    def __init__(self, run: RunConfig) -> None:
+        """Nothing is open yet.
+
+        Args:
+            run: with the steps of all stages.
+        """
+        self.turns = Turns(run)
+        self._stage, self._open = -1, dict[int, Dataset]()
+
+    def after(self, seen: int) -> tuple[RunConfig, Dataset]:
+        """The run that a step's batch is of, and its data by place in training.
+
+        Args:
+            seen: samples of all processes before it, or in the middle of it.
+        """
+        turn = self.turns.after(seen)
+        if turn.stage != self._stage:
+            self._stage, self._open = turn.stage, {}
+        if turn.order not in self._open:
+            self._open[turn.order] = open_dataset(turn.run, "train", turn.order)
+        dataset = self._open[turn.order]
+        if isinstance(dataset, StoredTraining):
+            return turn.run, Placed(dataset=dataset, behind=turn.first - turn.place * turn.run.training.batch)
+        return turn.run, dataset
 
 
 class SampleLoader(BaseDataLoader):
@@ -106,19 +153,36 @@ class SampleLoader(BaseDataLoader):
         run: RunConfig
 
     def __init__(self, config: Config, *, dp_world_size: int, dp_rank: int, local_batch_size: int, **_: Any) -> None:
-        self.run = config.run
-        self.dataset = open_dataset(config.run, "train")
+        self.data, self.staged = TrainingData(config.run), bool(config.run.stages)
         self.world, self.rank, self.size = dp_world_size, dp_rank, local_batch_size
         self.seen = 0
 
     def __iter__(self) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-        """(inputs, x0); x0 stands where TorchTitan expects labels, and is what it counts."""
-        while True:
-            start = self.seen + self.rank * self.size
-            batch = training_batch(self.run, self.dataset, np.arange(start, start + self.size))
-            self.seen += self.world * self.size
-            inputs = {"noise": batch.noise, "t": batch.t, "context": batch.context, "pooled": batch.pooled}
-            yield inputs, batch.x0
+        """(inputs, x0); x0 stands where TorchTitan expects labels, and is what it counts.
+
+        The next one is made while training is at this one.
+        """
+        with ThreadPoolExecutor(1) as ahead:
+            coming, start = ahead.submit(self._made, self.seen), self.seen
+            while True:
+                if start != self.seen:  # a checkpoint was loaded in between
+                    coming = ahead.submit(self._made, self.seen)
+                batch, self.seen = coming.result()
+                start = self.seen
+                coming = ahead.submit(self._made, start)
+                inputs = {"noise": batch.noise, "t": batch.t, "context": batch.context, "pooled": batch.pooled}
+                yield inputs, batch.x0
+
+    def _made(self, seen: int) -> tuple[Batch, int]:
+        """This process's micro-batch after those seen, and how many are seen with it."""
+        run, dataset = self.data.after(seen)
+        size = self._own(run) if self.staged else self.size
+        start = seen + self.rank * size
+        return training_batch(run, dataset, np.arange(start, start + size)), seen + self.world * size
+
+    def _own(self, run: RunConfig) -> int:
+        """Samples of a micro-batch of a stage."""
+        return run.parallel.micro_batch or run.training.batch // self.world
 
     def state_dict(self) -> dict[str, Any]:
         """Samples seen by all processes."""

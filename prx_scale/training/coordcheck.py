@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from prx_scale.config import RunConfig
-from prx_scale.data.opening import Dataset, open_dataset
+from prx_scale.data.opening import Dataset, of_one_shape, open_dataset
 from prx_scale.diffusion.paths import interpolate, velocity
 from prx_scale.models.blocks import JointAttention, JointBlock
 from prx_scale.models.mmdit import MMDiT, backbone_config
 from prx_scale.training.batches import Batch, training_batch, validation_batch
 from prx_scale.training.optimizers import optimizers_config
+from prx_scale.training.validation import items_of
 from scaling.coordinates import Coordinate
 
 PROBES = 32
@@ -108,7 +109,9 @@ def _model(run: RunConfig) -> MMDiT:
 
 
 def _probe(run: RunConfig) -> Batch:
-    return validation_batch(run, open_dataset(run, "heldout"), np.arange(PROBES))
+    dataset = open_dataset(run, "heldout")
+    images = of_one_shape(dataset, PROBES)[0]
+    return validation_batch(run, dataset, items_of(images, run.validation.levels)[:PROBES])
 
 
 def _step(run: RunConfig, model: MMDiT, dataset: Dataset, step: int) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from dataclasses import replace
 from typing import Any
 
 from parallel.titan import LRSchedules, Optimizers, OptimizersContainer, ParamGroupConfig
 from prx_scale.config import RunConfig, Training
 from prx_scale.models.build import parametrisation_of
 from prx_scale.models.mup import PARTS, Multipliers, Parametrisation, Part
+from prx_scale.stages import rate_factor, resolve
 
 NEWTON_SCHULZ_STEPS = 5
 
@@ -67,12 +70,15 @@ def _muon(training: Training, multipliers: Multipliers) -> dict[str, Any]:
     }
 
 
-def schedule_config(training: Training) -> LRSchedules.Config:
+def schedule_config(run: RunConfig) -> LRSchedules.Config:
     """The schedule of every group's learning rate.
 
     Args:
-        training: of the run.
+        run: the run; where it has stages, their rates and warm-ups are among the changes.
     """
+    training = run.training
+    if run.stages:
+        return _staged(run)
     return LRSchedules.Config(
         warmup_steps=training.warmup,
         total_steps=training.steps,
@@ -83,3 +89,16 @@ def schedule_config(training: Training) -> LRSchedules.Config:
         change_steps=training.lr_change_steps,
         change_factors=training.lr_change_factors,
     )
+
+
+def _staged(run: RunConfig) -> LRSchedules.Config:
+    training, stages = run.training, resolve(run)
+    warm = {step for stage in stages for step in range(stage.first, stage.first + stage.warmup + 1)}
+    steps = sorted(step for step in {*warm, *training.lr_change_steps} if step < training.steps)
+    changes = (1.0, *training.lr_change_factors)
+    alone = schedule_config(replace(run, stages=(), training=replace(training, warmup=0)))
+    alone.change_steps = tuple(steps)
+    alone.change_factors = tuple(
+        rate_factor(stages, training.lr, step) * changes[bisect_right(training.lr_change_steps, step)] for step in steps
+    )
+    return alone

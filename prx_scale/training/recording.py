@@ -15,11 +15,10 @@ import torch
 from parallel.titan import MetricsProcessor
 from prx_scale.attempts import Attempts, Cause, Job
 from prx_scale.config import RunConfig
-from prx_scale.models.build import model_shape
-from prx_scale.models.sizes import training_flops
 from prx_scale.owner import Fence
 from prx_scale.runs import RunInfo, RunRecord, State, TrainRow, ValidationRow, Weights, now
 from prx_scale.training.validation import LevelLosses
+from prx_scale.turns import Turns
 
 
 class Watcher(Protocol):
@@ -44,7 +43,7 @@ class Recorder:
         self, run: RunConfig, record: RunRecord | None, watcher: Watcher | None, fence: Fence | None = None
     ) -> None:
         self.run, self.record, self.watcher, self.fence = run, record, watcher, fence or Fence(Path(), None)
-        self.flops_per_sample = training_flops(model_shape(run))
+        self.turns = Turns(run)
         self.last_good_step = 0
         self._earlier_seconds = 0.0
         self._started = time.monotonic()
@@ -53,13 +52,8 @@ class Recorder:
 
     def counted(self, step: int) -> dict[str, Any]:
         """Samples, tokens and FLOPs up to a step."""
-        samples = step * self.run.training.batch
-        return {
-            "step": step,
-            "samples": samples,
-            "tokens": samples * self.run.tokens_per_sample,
-            "flops": float(samples * self.flops_per_sample),
-        }
+        totals = self.turns.totals(step)
+        return {"step": step, "samples": totals.samples, "tokens": totals.tokens, "flops": float(totals.flops)}
 
     def start(self, info: RunInfo, job: Job | None, from_step: int) -> None:
         """Record that training starts.
@@ -216,7 +210,9 @@ class RecordingMetrics(MetricsProcessor):
         processes = self.parallel_dims.dp_replicate * self.parallel_dims.dp_shard
         tokens_per_second = self.ntokens_since_last_log * processes / seconds
         on_gpu = torch.accelerator.is_available()
-        flops_per_second = self.num_flops_per_token * tokens_per_second / self.parallel_dims.world_size
+        before = self.recorder.turns.totals(self.recorder.last_good_step).flops
+        flops = self.recorder.turns.totals(step).flops - before
+        flops_per_second = flops / seconds / self.parallel_dims.world_size
         return TrainRow(
             **self.recorder.counted(step),
             loss=loss,

@@ -25,6 +25,7 @@ from prx_scale.owner import Fence, take, take_from_jobs
 from prx_scale.runs import RunRecord, State
 from prx_scale.startweights import check_start
 from prx_scale.stopping import StopRequest, listening
+from prx_scale.stores import check_there
 from prx_scale.training.failures import Kind, kind_of, words
 from prx_scale.training.meeting import AlreadyEnded, StopAsked, meet
 from prx_scale.training.recording import Recorder, Watcher
@@ -108,6 +109,8 @@ class _Process:
             if before is not None and _has_ended(before.state):
                 return AlreadyEnded(before.state)
             self.recorder.check()
+            if self.recorder.run.data.dataset == "store":
+                check_there(self.recorder.run, str(RunRecord(self.folder).info_path))
             for damaged in set_aside_damaged(self.folder / "checkpoint"):
                 logging.error(_DAMAGED.format(damaged.folder, damaged.reason, damaged.kept_as.name))
             info = started(self.recorder.run, self.world_size, before)

@@ -26,6 +26,7 @@ from prx_scale.errors import InputError
 from prx_scale.layout import micro_batch, shares_sequence
 from prx_scale.models.convert.adapter import DiffusersAdapter
 from prx_scale.models.mmdit import MMDiT, backbone_config
+from prx_scale.stages import as_run, resolve
 from prx_scale.training.batches import SampleLoader
 from prx_scale.training.optimizers import optimizers_config, schedule_config
 from prx_scale.training.recording import RecordingMetrics
@@ -69,8 +70,8 @@ def trainer_config(run: RunConfig, folder: Path, world_size: int) -> DiffusionTr
     Raises:
         InputError: the batch cannot be dealt out over the processes, or the processes not over the mesh.
     """
-    if run.stages:
-        raise InputError("[[stage]]: this trainer has one stage; leave the tables out")
+    for stage in resolve(run):
+        micro_batch(as_run(run, stage), world_size)
     training = run.training
     return DiffusionTrainer.Config(
         run=run,
@@ -79,7 +80,7 @@ def trainer_config(run: RunConfig, folder: Path, world_size: int) -> DiffusionTr
         tokenizer=NoTokenizer.Config(),
         dataloader=SampleLoader.Config(run=run),
         optimizer=optimizers_config(run),
-        lr_scheduler=schedule_config(training),
+        lr_scheduler=schedule_config(run),
         training=TrainingConfig(
             local_batch_size=micro_batch(run, world_size),
             global_batch_size=training.batch,

@@ -15,8 +15,10 @@ from torch import Tensor
 from parallel.titan import ParallelDims, Trainer, add_checkpoint_state, is_non_finite_loss, latest_step
 from prx_scale.config import RunConfig
 from prx_scale.diffusion.paths import interpolate, velocity
+from prx_scale.layout import micro_batch
 from prx_scale.models.convert.folder import load_into
 from prx_scale.models.mmdit import MMDiT
+from prx_scale.stages import as_run, stage_settings
 from prx_scale.stopping import StopRequest
 from prx_scale.training.ema import AveragedWeights
 from prx_scale.training.recording import Recorder, RecordingMetrics
@@ -70,11 +72,12 @@ class DiffusionTrainer(Trainer):
         add_checkpoint_state(self.checkpointer, "ema", self.ema)
         dims = self.parallel_dims
         mesh = dims.get_mesh("batch") if dims.dp_enabled else None
+        self.groups = mesh.size() if mesh else 1
         self.level_validator = Validator(
             self.run,
             device=self.device,
             rank=mesh.get_local_rank() if mesh else 0,
-            world=mesh.size() if mesh else 1,
+            world=self.groups,
             group=mesh.get_group() if mesh else None,
             micro_batch=config.training.local_batch_size,
         )
@@ -119,6 +122,7 @@ class DiffusionTrainer(Trainer):
         Raises:
             NonFiniteLoss: the loss over all processes is not finite.
         """
+        self.gradient_accumulation_steps = self._accumulated(self.step - 1)
         try:
             super().train_step(data_iterator)
         except RuntimeError as error:
@@ -135,6 +139,13 @@ class DiffusionTrainer(Trainer):
             self.metrics_processor.log_validation(averaged.loss, self.step)
         if self._saves_by_itself(self.step):
             self.recorder.check()
+
+    def _accumulated(self, step: int) -> int:
+        """Micro-batches that a process goes through in a step, which belongs to a stage with a batch of its own."""
+        if not self.run.stages:
+            return self.gradient_accumulation_steps
+        stage = as_run(self.run, stage_settings(self.run, step))
+        return stage.training.batch // (micro_batch(stage, self.parallel_dims.world_size) * self.groups)
 
     def _saves_by_itself(self, step: int) -> bool:
         """Whether TorchTitan saves a step once it is done."""

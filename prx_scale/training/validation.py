@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from parallel.shards import reshard
 from prx_scale.config import RunConfig
-from prx_scale.data.opening import open_dataset
+from prx_scale.data.opening import of_one_shape, open_dataset
 from prx_scale.diffusion.paths import interpolate, velocity
 from prx_scale.training.batches import Batch, validation_batch
 
+Indices = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 ITEMS_AT_ONCE = 256
 """At the most: what memory a forward pass may take is up to the micro-batch, and more gains nothing."""
 
@@ -28,6 +32,16 @@ def items_at_once(items: int, micro_batch: int) -> int:
     """
     batches = -(-items // min(micro_batch, ITEMS_AT_ONCE))
     return -(-items // batches)
+
+
+def items_of(images: Indices, levels: int) -> Indices:
+    """The items of some images: each at every level.
+
+    Args:
+        images: (N,) their numbers.
+        levels: K.
+    """
+    return (images[:, None] * levels + np.arange(levels)).reshape(-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,23 +73,32 @@ class Validator:
         self.run, self.device, self.rank, self.world, self.group = run, device, rank, world, group
         self.micro_batch = micro_batch
         self.dataset = open_dataset(run, "heldout")
-        self.items = run.validation.images * run.validation.levels
-        self._batches: list[tuple[np.ndarray, Batch]] | None = None
+        self._batches: list[tuple[Indices, Mask, Batch]] | None = None
 
-    def _own_batches(self) -> list[tuple[np.ndarray, Batch]]:
+    def _own_batches(self) -> list[tuple[Indices, Mask, Batch]]:
         """This process's items, in batches as many as any other process has; made once, as they never change.
 
-        Where the items do not divide evenly, numbers past the last one stand for item 0 and count for nothing.
+        Those of each shape are dealt out by themselves.
         """
         if self._batches is None:
-            share = -(-self.items // self.world)
-            mine = np.arange(self.rank * share, (self.rank + 1) * share)
-            size = items_at_once(share, self.micro_batch)
-            parts = np.array_split(mine, -(-share // size))
             self._batches = [
-                (part, validation_batch(self.run, self.dataset, np.where(part < self.items, part, 0))) for part in parts
+                (items, counts, validation_batch(self.run, self.dataset, items))
+                for images in of_one_shape(self.dataset, self.run.validation.images)
+                for items, counts in self._dealt(items_of(images, self.run.validation.levels))
             ]
         return self._batches
+
+    def _dealt(self, items: Indices) -> Iterator[tuple[Indices, Mask]]:
+        """This process's part of some items, batch by batch, and which of a batch count.
+
+        Where the items do not divide evenly, the first one fills up and counts for nothing.
+        """
+        share = -(-len(items) // self.world)
+        mine = np.arange(self.rank * share, (self.rank + 1) * share)
+        size = items_at_once(share, self.micro_batch)
+        for part in np.array_split(mine, -(-share // size)):
+            counts = part < len(items)
+            yield items[np.where(counts, part, 0)], counts
 
     @torch.no_grad()
     def losses(self, model: nn.Module) -> LevelLosses:
@@ -88,9 +111,9 @@ class Validator:
         sums = torch.zeros(levels, dtype=torch.float64)
         was_training = model.training
         model.eval()
-        for items, batch in self._own_batches():
+        for items, counts, batch in self._own_batches():
             errors = self._errors(model, batch)
-            valid = torch.from_numpy(items < self.items)
+            valid = torch.from_numpy(counts)
             sums.index_add_(0, torch.from_numpy(items % levels)[valid], errors[valid])
         model.train(was_training)
         reshard(model)

@@ -82,8 +82,7 @@ class ArrowSource(Source):
 
 
 def _mapped(path: str) -> Any:
-    import pyarrow as pa
-
+    pa = arrow_library(path)
     mapped = pa.memory_map(path, "r")
     if mapped.read(6) == b"ARROW1":
         return pa.ipc.open_file(mapped).read_all()

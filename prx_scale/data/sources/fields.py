@@ -131,7 +131,7 @@ def as_text(value: object) -> str:
     """Text without blanks around it; of a list the first that is not blank; "" for what is no text."""
     if isinstance(value, str):
         return value.strip()
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, bytes | bytearray):
         return bytes(value).decode("utf-8", errors="replace").strip()
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)

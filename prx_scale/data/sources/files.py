@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import tempfile
 import time
@@ -39,9 +40,7 @@ def filesystem(url: str) -> tuple[Any, str]:
         InputError: fsspec, or what it needs for this protocol, is missing; or there is no such protocol.
     """
     try:
-        import fsspec
-
-        return fsspec.url_to_fs(url)
+        return importlib.import_module("fsspec").url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise InputError(f"{url}: {error}; local paths work without fsspec, which prx-scale[train] brings") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,12 +118,11 @@ def _close(file: Any) -> None:
 
 
 def _opened(path: str) -> Any:
-    from pyarrow.parquet import ParquetFile
-
+    parquet: Any = importlib.import_module("pyarrow.parquet")
     if is_url(path) and not path.startswith("file://"):
         system, name = filesystem(path)
-        return ParquetFile(system.open(name, "rb"), pre_buffer=False)
-    return ParquetFile(local_path(path), pre_buffer=False, memory_map=True)
+        return parquet.ParquetFile(system.open(name, "rb"), pre_buffer=False)
+    return parquet.ParquetFile(local_path(path), pre_buffer=False, memory_map=True)
 
 
 def _locality(groups: Sequence[_Group]) -> Locality:

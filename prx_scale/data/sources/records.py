@@ -77,6 +77,6 @@ def _image(record: Record, fields: Fields, named: OpenNamed) -> bytes | None:
             value = value.get("bytes") or value.get("path")
         if isinstance(value, str):
             value = named(value)
-        if isinstance(value, bytes | bytearray | memoryview) and len(value):
+        if isinstance(value, bytes | bytearray) and len(value):
             return bytes(value)
     return None

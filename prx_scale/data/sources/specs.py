@@ -52,7 +52,9 @@ def resolve(spec: str | Sequence[str]) -> Named:
     parts = [spec] if isinstance(spec, str) else list(spec)
     if not parts or not all(part.strip() for part in parts):
         raise InputError(f"no data is named; {RIGHT}")
-    found = [each for part in parts for text in braces(part.strip()) for each in _named(text)]
+    # A name that exists is meant as it stands, braces, brackets and all.
+    texts = [text for part in parts for text in ([part] if _exists(part) else braces(part.strip()))]
+    found = [each for text in texts for each in _named(text)]
     formats = {each.format for each in found}
     if len(formats) > 1:
         listed = ", ".join(f"{each.paths[0]} ({each.format})" for each in _one_of_each(found))
@@ -111,12 +113,15 @@ def _width(inside: str) -> int:
     return len(first) if first.startswith("0") else 0
 
 
+def _exists(text: str) -> bool:
+    return os.path.exists(os.path.expanduser(local_path(text)))
+
+
 def _named(text: str) -> list[Named]:
     if is_url(text) and not text.startswith("file://"):
         return _remote(text)
     path = os.path.expanduser(local_path(text))
     if os.path.exists(path):
-        # A name that exists is meant as it stands, brackets and all.
         return [_folder(path) if os.path.isdir(path) else _file(path)]
     if _PATTERN.search(path):
         matches = sorted(glob.glob(path, recursive=True))
@@ -156,9 +161,10 @@ def _folder(path: str) -> Named:
         raise InputError(f"{path}: holds several splits; name one: {', '.join(os.path.join(path, s) for s in splits)}")
     if os.path.exists(os.path.join(path, "state.json")) and os.path.exists(os.path.join(path, "dataset_info.json")):
         return Named(format="arrow", paths=_saved(path))
+    files = sorted(glob.glob(os.path.join(glob.escape(path), "**", "*.*"), recursive=True))
     for suffix, kind in SUFFIXES.items():
-        if found := sorted(glob.glob(os.path.join(glob.escape(path), "**", f"*{suffix}"), recursive=True)):
-            return Named(format=kind, paths=tuple(found))
+        if found := tuple(file for file in files if file.endswith(suffix)):
+            return Named(format=kind, paths=found)
     return Named(format="folder", paths=(path,))
 
 

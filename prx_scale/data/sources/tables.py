@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,10 +22,9 @@ def arrow_library(path: str) -> Any:
         InputError: it is not installed.
     """
     try:
-        import pyarrow
+        return importlib.import_module("pyarrow")
     except ModuleNotFoundError as error:
         raise InputError(f"{path}: reading it needs pyarrow: pip install 'prx-scale[train]'") from error
-    return pyarrow
 
 
 def columns_of(path: str, names: Sequence[str], fields: Fields) -> list[str]:

@@ -281,6 +281,16 @@ def test_large_jpegs_decoded_small_differ_little() -> None:
     assert not isinstance(exact, Skipped) and exact.shape == (200, 300, 3)
 
 
+def test_an_opened_image_can_be_decoded_again() -> None:
+    data = encoded(pixels(800, 1200, seed=5), quality=95)
+    opened = open_image(sample(data))
+    assert not isinstance(opened, Skipped) and opened.size == (800, 1200)
+    small, whole, fitted = opened.fitted(32, 32), opened.pixels(), opened.fitted(600, 600)
+    assert isinstance(small, Fitted) and not isinstance(whole, Skipped) and whole.shape == (800, 1200, 3)
+    fresh = fit(sample(data), 600, 600)
+    assert isinstance(fitted, Fitted) and isinstance(fresh, Fitted) and (fitted.pixels == fresh.pixels).all()
+
+
 @pytest.mark.skipif(not CC12M.exists(), reason="the shard of photographs is not here")
 def test_photographs_fitted_from_half_size_differ_less_than_filters_do() -> None:
     def error(found: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:

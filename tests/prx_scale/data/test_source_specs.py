@@ -57,7 +57,7 @@ def test_formats_are_found_by_what_is_there(tmp_path: Path) -> None:
 
 
 def test_names_with_the_signs_of_patterns_are_names(tmp_path: Path) -> None:
-    (path,) = write_shards(tmp_path / "a[0]", [1])
+    (path,) = write_shards(tmp_path / "a[0]{b,c}", [1])
     assert resolve(str(path)).paths == (str(path),) and resolve(str(path.parent)).format == "tar"
 
 

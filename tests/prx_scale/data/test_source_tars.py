@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import pickle
 import tarfile
@@ -18,10 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prx_scale.data.decode import decode
+from prx_scale.data.order import order_of
 from prx_scale.data.samples import RawSample, Skip, Skipped
 from prx_scale.data.sources import Fields, Item, open_source
 from prx_scale.data.sources.tarfiles import BLOCK, parse_header, split_name
 from prx_scale.data.sources.tarindex import scan
+from prx_scale.data.streaming import Share, StreamLoader
 from prx_scale.errors import InputError
 from tests.prx_scale.data.made import CC12M, jpeg, sample_files, write_shards, write_tar
 
@@ -319,6 +322,22 @@ def test_shards_over_http(served: str, tmp_path: Path) -> None:
     wanted = [(1, 1), (0, 2), (0, 0), (0, 1), (1, 0)]
     assert source.counts().tolist() == [3, 2] and source.fetch(wanted) == local.fetch(wanted)
     assert source.fingerprint() == local.fingerprint()
+
+
+def test_shards_over_http_in_worker_processes(served: str, tmp_path: Path) -> None:
+    def batches(spec: str, workers: int) -> list[list[str]]:
+        source = open_source(spec)
+        stream = StreamLoader(
+            source,
+            order_of(source, 3),
+            Share(batch=2),
+            prepare=lambda sample: sample.captions["original"],
+            collate=lambda slots: [slot.value for slot in slots],
+            workers=workers,
+        )
+        return list(itertools.islice(stream, 6))
+
+    assert batches(f"{served}/{{0000..0001}}.tar", 2) == batches(str(tmp_path), 0)
 
 
 def test_a_url_that_is_not_there_is_a_damaged_shard(served: str) -> None:

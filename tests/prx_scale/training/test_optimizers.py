@@ -115,13 +115,13 @@ def test_state_is_float32(optimizer: str, tmp_path: Path) -> None:
 def rates(run: RunConfig, steps: int, *, resumed_at: int = 0) -> list[float]:
     """The base rate of every step, optionally with a resumption between two of them."""
     _, optimizers = build(run)
-    schedule = schedule_config(run.training).build(optimizers=optimizers, training_steps=steps)
+    schedule = schedule_config(run).build(optimizers=optimizers, training_steps=steps)
     found: list[float] = []
     for step in range(steps):
         if step and step == resumed_at:
             saved, moments = schedule.state_dict(), copy.deepcopy(optimizers.state_dict())
             _, optimizers = build(run)
-            schedule = schedule_config(run.training).build(optimizers=optimizers, training_steps=steps)
+            schedule = schedule_config(run).build(optimizers=optimizers, training_steps=steps)
             optimizers.load_state_dict(moments)
             schedule.load_state_dict(saved)
         assert isinstance(schedule, LRSchedules)

@@ -129,9 +129,9 @@ def test_validation_items_are_dealt_out_without_loss_or_double_counting(run: Run
     whole = Validator(run, device=torch.device("cpu"), rank=0, world=1).losses(Zero())
     for world in (2, 3, 7):
         parts = [Validator(run, device=torch.device("cpu"), rank=rank, world=world) for rank in range(world)]
-        counts = [sum(len(items) for items, _ in part._own_batches()) for part in parts]
+        counts = [sum(len(items) for items, _, _ in part._own_batches()) for part in parts]
         assert len(set(counts)) == 1
-        items = [item for part in parts for batch, _ in part._own_batches() for item in batch.tolist() if item < 20]
+        items = [item for part in parts for batch, counts, _ in part._own_batches() for item in batch[counts].tolist()]
         assert sorted(items) == list(range(20))
     assert whole.loss > 0
 

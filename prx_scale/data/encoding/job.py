@@ -1,0 +1,160 @@
+"""A launch of `prx-scale encode`: which shards of which store, made by how many processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prx_scale.data.encoding.measuring import Measured, measure
+from prx_scale.data.encoding.oneshard import Work, encode_shard
+from prx_scale.data.encoding.parts import Part
+from prx_scale.data.encoding.plan import Plan
+from prx_scale.data.encoding.reading import Numbered
+from prx_scale.data.filters.manifest import Manifest
+from prx_scale.data.sources.base import Source
+from prx_scale.data.store.finishing import begin
+from prx_scale.data.store.records import ShardRecord
+from prx_scale.data.store.writing import host
+from prx_scale.models.encoders.text.cleaning import Cleaning
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a process needs to know; goes to it in a pickle."""
+
+    plan: Plan
+    source: Source
+    out: Path
+    """Folder of the store."""
+    filter: Path | None = None
+    """Folder of a filter's result."""
+    part: Part = field(default_factory=Part)
+    precision: str = "bfloat16"
+    """That encoders compute in."""
+    cleaning: Cleaning = "none"
+    """Of captions."""
+    device: str = ""
+    """cpu, cuda, cuda:1; empty is a GPU where there is one, for each process the next."""
+    threads: int = 0
+    """Of each process; 0 shares out the cores."""
+
+
+class Encoding:
+    """A process at work: encoders are loaded, and shards are made when they are asked for."""
+
+    def __init__(self, job: Job, process: int = 0, processes: int = 1) -> None:
+        """Load the encoders.
+
+        Args:
+            job: what is to be done.
+            process: number of this process.
+            processes: how many share the machine.
+
+        Raises:
+            InputError: weights that are not there, or not those of the plan.
+        """
+        from prx_scale.data.encoding.encoders import Weights, load_encoders
+
+        threads = job.threads or max(1, cores() // processes)
+        plan = job.plan
+        weights = Weights(
+            image=plan.image_source, text=plan.text_sources, precision=job.precision, cleaning=job.cleaning
+        )
+        encoders = load_encoders(plan.draft, weights, _device(job.device, process, threads))
+        self.out = job.out
+        self.work = Work(
+            recipe=encoders.complete(plan.draft),
+            data=Numbered(job.source),
+            preparer=plan.preparer,
+            encoders=encoders,
+            keep=kept(job),
+            threads=threads,
+        )
+
+    def begin(self) -> None:
+        """Begin the store, or see that what is there was made as this process would make it.
+
+        Raises:
+            InputError: it was not.
+        """
+        begin(self.out, self.work.recipe)
+
+    def measure(self, first: int) -> Measured:
+        """Time a few samples.
+
+        Args:
+            first: number of the first.
+        """
+        return measure(self.work, first)
+
+    def make(self, shard: int, step: Callable[[int], None]) -> ShardRecord:
+        """Make a shard and write it.
+
+        Args:
+            shard: its number.
+            step: is told how many more samples are done.
+        """
+        return encode_shard(self.work, shard, step).write(self.out)
+
+
+def kept(job: Job) -> NDArray[np.bool_] | None:
+    """(N,) which samples a filter kept; None where there is no filter.
+
+    Args:
+        job: names it.
+
+    Raises:
+        InputError: it was made of other data.
+    """
+    if job.filter is None:
+        return None
+    manifest = Manifest.open(job.filter)
+    manifest.check(job.source)
+    return manifest.keep
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def remove_drafts(folder: Path) -> None:
+    """Delete what processes of this machine that are gone did not finish.
+
+    Args:
+        folder: of the store.
+    """
+    for draft in _drafts(folder):
+        *_, machine, process, _ = draft.name.rsplit(".", 3)
+        if machine == host() and process.isdecimal() and not _lives(int(process)):
+            draft.unlink(missing_ok=True)
+
+
+def _drafts(folder: Path) -> Iterable[Path]:
+    yield from folder.glob(".*.part")
+    yield from (folder / "shards").glob("*/.*.part")
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _device(asked: str, process: int, threads: int) -> str:
+    import torch
+
+    torch.set_num_threads(threads)
+    if asked:
+        return asked
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return f"cuda:{process % count}" if count else "cpu"

@@ -1,0 +1,221 @@
+"""Samples of a store as training takes them: batches of one bucket, captions drawn by kind, latents sampled.
+
+A share of the samples is for validation alone: those whose number has a low hash, the same ones for every run, whatever
+its seed and image size. Validation takes the lowest of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from prx_scale.config import RunConfig
+from prx_scale.data.batchplan import BatchPlan
+from prx_scale.data.captions import caption_mix, draw_kinds
+from prx_scale.data.orders import ShuffledOrder
+from prx_scale.data.shapes.hashing import uniforms
+from prx_scale.data.store import Store
+from prx_scale.data.store.batch import EncodedBatch
+from prx_scale.data.store.packing import moments_of, states_of
+from prx_scale.diffusion.draws import Purpose, draw
+from prx_scale.errors import InputError
+from prx_scale.models.encoders.image.normalisation import LatentScale, LatentStatistics
+from prx_scale.models.inputs import inputs_of
+from prx_scale.stores import open_store
+
+Floats = NDArray[np.float32]
+Numbers = NDArray[np.int64]
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredSamples:
+    """B samples of one bucket: image (B, C, H, W), context (B, L, D) and pooled (B, P), text states as stored."""
+
+    image: Floats
+    context: Tensor
+    pooled: Tensor
+
+
+class StoredTraining:
+    """The samples that a run trains on, by their place in training.
+
+    Places s B to (s + 1) B - 1 are the batch of step s over all ranks, all of one bucket. Captions, noise and sampled
+    latents are named by place: the second epoch has others than the first.
+    """
+
+    def __init__(self, run: RunConfig, order: int = 0) -> None:
+        """Open a run's store.
+
+        Args:
+            run: with its store filled in.
+            order: names the order of the samples, which each stage of a run has of its own.
+
+        Raises:
+            InputError: the store is another one, or has no sample for the run.
+        """
+        self.run, self.store = run, open_store(run)
+        self.view, self.scale = self.store.at(run.data.image_size), latent_scale(self.store)
+        self.mix = caption_mix(run.captions)
+        assigned = self.view.with_captions(self.mix.kinds) if self.mix.missing == "skip" else self.view.assigned
+        kept = training_buckets(assigned, run.data.heldout)
+        if not (kept >= 0).any():
+            raise InputError(
+                f"{self.store.folder}: has no sample of {run.data.image_size} pixels for training that has a caption "
+                f"of {', '.join(self.mix.kinds)} and is not held out"
+            )
+        blocks = self.store.blocks()
+        samples = ShuffledOrder(kept, len(self.view.buckets), seed=run.data.seed, stage=order, starts=blocks)
+        self.plan = BatchPlan(samples, run.training.batch)
+
+    def batch(self, indices: Numbers) -> StoredSamples:
+        """The samples at some places of training, where its order began with training.
+
+        Args:
+            indices: (B,) places, all of one step.
+        """
+        return self.batch_at(indices, indices)
+
+    def batch_at(self, places: Numbers, indices: Numbers) -> StoredSamples:
+        """Samples at some places of the order.
+
+        Args:
+            places: (B,) of one step.
+            indices: (B,) their places in training, which name their draws.
+        """
+        (step,) = np.unique(places // self.plan.batch)
+        numbers = self.plan.at(int(step)).samples[places % self.plan.batch]
+        available = self.store.available(numbers, self.mix.kinds)
+        kinds = self.mix.choose_kinds(available, seed=self.run.data.seed, indices=indices)
+        of_store = np.array([*(self.store.kinds.index(kind) for kind in self.mix.kinds), -1])
+        encoded = self.view.batch(numbers, of_store[kinds])
+        return samples_of(self.run, self.scale, encoded, self.run.training.seed, Purpose.LATENTS, indices)
+
+
+class StoredHeldout:
+    """The samples that runs are validated on, the first with the lowest hash.
+
+    Each has one of all its captions, with equal chances, whatever mix a run trains on.
+    """
+
+    def __init__(self, run: RunConfig) -> None:
+        """Open a run's store.
+
+        Args:
+            run: with its store filled in.
+
+        Raises:
+            InputError: the store is another one, or too few samples are held out.
+        """
+        self.run, self.store = run, open_store(run)
+        self.view, self.scale = self.store.at(run.data.image_size), latent_scale(self.store)
+        found = heldout_numbers(self.view.assigned, run.data.heldout)
+        if len(found) < run.validation.images:
+            raise InputError(
+                f"[validation] images: {run.validation.images}, but [data] heldout = {run.data.heldout:g} leaves "
+                f"{len(found)} of {run.data.image_size} pixels to {self.store.folder}; raise heldout, or take fewer"
+            )
+        self.numbers = found[: run.validation.images]
+
+    def batch(self, indices: Numbers) -> StoredSamples:
+        """The held-out samples of given places, of one bucket.
+
+        Args:
+            indices: (B,) places from 0 to [validation] images - 1.
+        """
+        numbers = self.numbers[indices]
+        kinds = np.full(len(numbers), -1)
+        if self.store.kinds:
+            available = self.store.available(numbers, self.store.kinds)
+            kinds = draw_kinds(available, [1.0] * len(self.store.kinds), _heldout_draws(numbers, 2)[:, 1])
+        encoded = self.view.batch(numbers, kinds)
+        return samples_of(self.run, self.scale, encoded, self.run.data.seed, Purpose.HELDOUT_LATENTS, indices)
+
+    def of_one_shape(self) -> list[Numbers]:
+        """All places, those of each bucket together."""
+        buckets = self.view.assigned[self.numbers]
+        return [np.flatnonzero(buckets == bucket) for bucket in np.unique(buckets)]
+
+
+def samples_of(
+    run: RunConfig, scale: LatentScale, encoded: EncodedBatch, seed: int, purpose: Purpose, indices: Numbers
+) -> StoredSamples:
+    """Latents drawn from their moments and normalised, with text states laid into the context.
+
+    Args:
+        run: names the encoders and their places.
+        scale: of the latents.
+        encoded: as stored.
+        seed: of the draws.
+        purpose: of the draws.
+        indices: (B,) that name the draws.
+    """
+    inputs = inputs_of(run.data)
+    moments = moments_of(encoded, inputs.channels)
+    noise = None
+    if moments.std is not None:
+        noise = torch.from_numpy(draw(seed, purpose, indices, tuple(moments.mean.shape[1:])).noise)
+    states = states_of(encoded, inputs)
+    return StoredSamples(
+        image=scale.normalise(moments.sample(noise)).numpy(),
+        context=states.tokens,
+        pooled=states.pooled,
+    )
+
+
+def latent_scale(store: Store) -> LatentScale:
+    """How a store's latents are normalised: as published, else by what was measured at all its image sizes together.
+
+    Args:
+        store: of the latents.
+    """
+    spec = store.recipe.image_spec
+    if spec.normalisation == "none":
+        return LatentScale()
+    if spec.normalisation == "scale" and spec.scale is not None:
+        return LatentScale(shift=(spec.shift or 0.0,), scale=(spec.scale,))
+    parts = (store.statistics(each.image_size) for each in store.recipe.resolutions)
+    return reduce(lambda one, other: one + other, parts, LatentStatistics()).scale()
+
+
+def training_buckets(assigned: NDArray[np.int16], share: float) -> NDArray[np.int16]:
+    """Buckets of samples, -1 also where a sample is held out.
+
+    Args:
+        assigned: (N,) bucket of each.
+        share: that is held out.
+    """
+    kept = np.array(assigned)
+    for numbers in _chunks(len(kept)):
+        kept[numbers[_heldout_draws(numbers, 1)[:, 0] < share]] = -1
+    return kept
+
+
+def heldout_numbers(assigned: NDArray[np.int16], share: float) -> Numbers:
+    """Samples that are held out and have latents, from the lowest hash up.
+
+    Args:
+        assigned: (N,) bucket of each.
+        share: that is held out.
+    """
+    parts = [
+        numbers[(_heldout_draws(numbers, 1)[:, 0] < share) & (assigned[numbers] >= 0)]
+        for numbers in _chunks(len(assigned))
+    ]
+    found = np.concatenate(parts)
+    return found[np.argsort(_heldout_draws(found, 1)[:, 0], kind="stable")]
+
+
+def _heldout_draws(numbers: Numbers, draws: int) -> NDArray[np.float64]:
+    return uniforms(int(Purpose.HELDOUT), numbers, draws)
+
+
+def _chunks(count: int) -> Iterator[Numbers]:
+    for start in range(0, count, CHUNK):
+        yield np.arange(start, min(start + CHUNK, count))

@@ -1,0 +1,281 @@
+"""[data] path: from what a study file says to a store, the hash of its content and the sizes that a model needs.
+
+A run's id depends on the content, not on where it lies. Beside the copy of a study file, stores.json keeps where its
+relative paths led and what was there, so that the study folder can be read where the store is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from prx_scale.config import RunConfig
+from prx_scale.data.buckets import grid_side
+from prx_scale.data.captions import CaptionTable, caption_mix
+from prx_scale.errors import InputError, nearest
+from prx_scale.layout import divisors
+from prx_scale.models.build import position_side
+from prx_scale.models.inputs import inputs_of
+from prx_scale.runs import write_atomically
+from prx_scale.storesizes import buckets_of, lines_of
+
+if TYPE_CHECKING:
+    from prx_scale.data.store import Store
+
+STORES = "stores.json"
+_OF_STORES = ("path", "content", "heldout", "sizes")
+_OF_SHAPES = ("encoders", "long_captions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A store that runs train on."""
+
+    folder: str
+    content: str
+    sizes: tuple[str, ...]
+
+
+def content_of(index: Mapping[str, Any]) -> str:
+    """SHA-256 of what is in a store: its recipe, and the hashes of the files that have its numbers.
+
+    Args:
+        index: its index.json.
+    """
+    shards = [files["safetensors"] for files in index["shards"]]
+    text = json.dumps({"recipe": index["hash"], "shards": shards}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def find_store(folder: Path) -> Found:
+    """What a folder holds.
+
+    Args:
+        folder: of a store.
+
+    Raises:
+        InputError: it has none, or one that no backbone can be trained on.
+    """
+    from prx_scale.data.store import Store
+
+    store = Store.open(folder, check_files=False)
+    if store.recipe.pooled_only:
+        raise InputError(f"{folder}: has pooled text states only; encode without --pooled-only")
+    return Found(
+        folder=str(folder.absolute()),
+        content=content_of(store.index),
+        sizes=lines_of(store.recipe, store.recipe.inputs()),
+    )
+
+
+def known_stores(file: Path) -> dict[str, Found]:
+    """What was found when a study file was copied, by the path that it says.
+
+    Args:
+        file: the study file.
+
+    Raises:
+        InputError: stores.json is damaged.
+    """
+    record = file.parent / STORES
+    if not record.exists():
+        return {}
+    try:
+        content = cast("dict[str, Any]", json.loads(record.read_text(encoding="utf-8")))
+        return {
+            path: Found(folder=str(each["folder"]), content=str(each["content"]), sizes=tuple(each["sizes"]))
+            for path, each in content.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{record}: damaged ({error}); remove it and launch from the study file again") from error
+
+
+def keep_stores(folder: Path, stores: Mapping[str, Found]) -> None:
+    """Write down where the paths of a study file led.
+
+    Args:
+        folder: of the study.
+        stores: by the path that the file says; nothing is written where there are none.
+    """
+    if stores:
+        content = {path: asdict(store) for path, store in stores.items()}
+        write_atomically(folder / STORES, json.dumps(content, indent=1) + "\n")
+
+
+class Finder:
+    """Finds the stores of a study file, each once."""
+
+    def __init__(self, file: Path) -> None:
+        """A finder.
+
+        Args:
+            file: the study file.
+        """
+        self.file, self.kept = file, known_stores(file)
+        self.found: dict[str, Found] = {}
+
+    def with_store(self, run: RunConfig, where: str) -> RunConfig:
+        """A run with its store's folder, content and sizes filled in.
+
+        Args:
+            run: as the study file says.
+            where: file and variant, for errors.
+
+        Raises:
+            InputError: there is no such store, another one than `content` says, or keys of other data are given.
+        """
+        data = run.data
+        _check_keys(run, where)
+        if data.dataset != "store":
+            return run
+        found = self._find(data.path, where)
+        if data.content and data.content != found.content:
+            raise InputError(
+                f"{where} [data] content: {data.content}, but {found.folder} holds {found.content} "
+                f"({_made_by(found.sizes)}); leave it out to take it"
+            )
+        filled = replace(data, path=found.folder, content=found.content, sizes=found.sizes)
+        return replace(run, data=filled)
+
+    def _find(self, path: str, where: str) -> Found:
+        if path not in self.found:
+            self.found[path] = self._known(path) or self._read(path, where)
+        return self.found[path]
+
+    def _known(self, path: str) -> Found | None:
+        before = self.kept.get(path)
+        if before is None or Path(before.folder).exists():
+            return before
+        return replace(before, folder=str(self._folder(path)))
+
+    def _read(self, path: str, where: str) -> Found:
+        try:
+            return find_store(self._folder(path))
+        except InputError as error:
+            raise InputError(f"{where} [data] path: {error}") from error
+
+    def _folder(self, path: str) -> Path:
+        return (self.file.parent / Path(path).expanduser()).absolute()
+
+
+def _check_keys(run: RunConfig, where: str) -> None:
+    data, defaults = run.data, type(run.data)()
+    stored = data.dataset == "store"
+    if stored and not data.path:
+        raise InputError(
+            f'{where} [data] path: missing; dataset = "store" needs the folder that prx-scale encode wrote'
+        )
+    for key in _OF_SHAPES if stored else _OF_STORES:
+        if getattr(data, key) != getattr(defaults, key):
+            kind = "shapes" if stored else "store"
+            raise InputError(f'{where} [data] {key}: is for dataset = "{kind}"; this is "{data.dataset}"; leave it out')
+    captions = run.captions
+    if not stored and captions != CaptionTable():
+        raise InputError(f'{where} [captions]: is for dataset = "store"; "{data.dataset}" has captions of its own')
+    if (captions.templates, captions.classes) != (CaptionTable.templates, CaptionTable.classes):
+        raise InputError(f"{where} [captions] templates: a store has its class captions already; give it to encode")
+
+
+def _made_by(sizes: tuple[str, ...]) -> str:
+    words = [line.split() for line in sizes]
+    texts = " and ".join(line[1] for line in words if line[0] == "text")
+    return f"latents of {next(line[1] for line in words if line[0] == 'image')}, text states of {texts}"
+
+
+def check_store(run: RunConfig, where: str) -> None:
+    """Refuse a store that a run cannot be trained on, from its sizes alone.
+
+    Args:
+        run: with its store filled in.
+        where: file and variant, for errors.
+
+    Raises:
+        InputError: names the key, what is wrong and what would be right.
+    """
+    if run.data.dataset != "store":
+        return
+    inputs, size = inputs_of(run.data), run.data.image_size
+    if not inputs.pooled_dim:
+        names = ", ".join(encoder.name for encoder in inputs.encoders)
+        raise InputError(
+            f"{where} [data] path: the model takes a pooled text state, but the store has those of {names} alone, "
+            "which give none; encode with clip-l or clip-g too"
+        )
+    if run.model.weight_sets == 3 and len(inputs.token_groups) != 2:
+        raise InputError(
+            f"{where} [model] weight_sets: 3 needs text tokens of two encoders (CLIPs count as one); the store has "
+            f"{len(inputs.token_groups)}; use 2 sets"
+        )
+    sizes = buckets_of(run.data)
+    if size not in sizes:
+        there = ", ".join(map(str, sizes))
+        raise InputError(f"{where} [data] image_size: the store has no latents of {size} pixels, only of {there}")
+    _check_captions(run, where)
+    _check_buckets(run, where)
+
+
+def _check_captions(run: RunConfig, where: str) -> None:
+    caption_mix(run.captions, f"{where} [captions]")
+    kinds = run.data.said("captions")[0]
+    for kind in run.captions.kinds:
+        if kind not in kinds:
+            hint = nearest(kind, kinds) if kinds else "the store has no captions"
+            raise InputError(f"{where} [captions] kinds: the store has no captions of the kind '{kind}'; {hint}")
+
+
+def _check_buckets(run: RunConfig, where: str) -> None:
+    buckets, pixels = buckets_of(run.data)[run.data.image_size], run.data.downsampling * run.model.patch
+    common = math.gcd(*(side for bucket in buckets for side in (bucket.height, bucket.width)))
+    if common % pixels:
+        possible = ", ".join(map(str, divisors(common // run.data.downsampling)))
+        names = ", ".join(bucket.name for bucket in buckets)
+        raise InputError(
+            f"{where} [model] patch: {run.model.patch} latents of {run.data.downsampling} pixels do not divide the "
+            f"store's buckets {names}; possible: {possible}"
+        )
+    side = grid_side(buckets, pixels)
+    if side > position_side(run):
+        raise InputError(
+            f"{where} [model] position_grid: positions cover {position_side(run)} patches along a side, and the "
+            f"store's buckets at {run.data.image_size} pixels reach {side}; set it to {side} or more"
+        )
+
+
+def check_there(run: RunConfig, where: str) -> None:
+    """Refuse to train where the store has changed or is not whole.
+
+    Args:
+        run: with its store filled in.
+        where: the run's record, for errors.
+
+    Raises:
+        InputError: names the store and what is wrong.
+    """
+    open_store(run, where, check_files=True)
+
+
+def open_store(run: RunConfig, where: str = "[data] path", *, check_files: bool = False) -> Store:
+    """The store of a run.
+
+    Args:
+        run: with its store filled in.
+        where: for errors.
+        check_files: that every file is there and has its size.
+
+    Raises:
+        InputError: there is none, or its content is not what the run was made for.
+    """
+    from prx_scale.data.store import Store
+
+    store = Store.open(run.data.path, check_files=check_files)
+    if (found := content_of(store.index)) != run.data.content:
+        raise InputError(
+            f"{where}: {run.data.path} holds {found}, but the run trains on {run.data.content}; a run goes on with the "
+            f"store that it began with; for new runs on this one, remove {STORES} beside the study file"
+        )
+    return store
