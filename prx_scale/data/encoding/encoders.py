@@ -50,11 +50,11 @@ class Weights:
 class Encoders:
     """Loaded encoders."""
 
-    def __init__(self, image: FrozenImage, text: Sequence[FrozenText]) -> None:
+    def __init__(self, image: FrozenImage | None, text: Sequence[FrozenText]) -> None:
         """Take them together.
 
         Args:
-            image: of images.
+            image: of images; None where none are encoded.
             text: of captions.
         """
         self.image, self.text = image, tuple(text)
@@ -65,9 +65,10 @@ class Encoders:
         Args:
             draft: with their sizes.
         """
+        image = self.image
         return replace(
             draft,
-            image=Encoder(spec=self.image.spec, identity=self.image.identity()),
+            image=draft.image if image is None else Encoder(spec=image.spec, identity=image.identity()),
             text=tuple(Encoder(spec=each.spec, identity=each.identity()) for each in self.text),
         )
 
@@ -81,6 +82,7 @@ class Encoders:
         Raises:
             InputError: the encoder gave numbers that cannot be stored.
         """
+        assert self.image is not None
         height, width = pixels[0].shape[:2]
         at_once = images_at_once(height, width)
         batch = np.stack([*pixels, *[pixels[-1]] * (-len(pixels) % at_once)])
@@ -113,19 +115,20 @@ class Encoders:
         return found
 
 
-def load_encoders(draft: Recipe, weights: Weights, device: str) -> Encoders:
+def load_encoders(draft: Recipe, weights: Weights, device: str, *, images: bool = True) -> Encoders:
     """Load the encoders of a recipe.
 
     Args:
         draft: names them.
         weights: where they are.
         device: that they run on.
+        images: the image encoder too.
 
     Raises:
         InputError: they are not there, or of other sizes.
     """
     dtype: torch.dtype = getattr(torch, weights.precision)
-    image = load_image(draft.image_spec, weights.image, dtype=dtype, device=device)
+    image = load_image(draft.image_spec, weights.image, dtype=dtype, device=device) if images else None
     text = [
         load_text(spec, weights.text.get(spec.name, ""), dtype=dtype, device=device, cleaning=weights.cleaning)
         for spec in draft.text_specs

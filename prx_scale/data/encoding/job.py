@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,18 +23,15 @@ from prx_scale.data.store.records import ShardRecord
 from prx_scale.data.store.writing import host
 from prx_scale.models.encoders.text.cleaning import Cleaning
 
+if TYPE_CHECKING:
+    from prx_scale.data.encoding.encoders import Encoders
+
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """What a process needs to know; goes to it in a pickle."""
+class Setup:
+    """What a process that encodes needs to know; goes to it in a pickle."""
 
     plan: Plan
-    source: Source
-    out: Path
-    """Folder of the store."""
-    filter: Path | None = None
-    """Folder of a filter's result."""
-    part: Part = field(default_factory=Part)
     precision: str = "bfloat16"
     """That encoders compute in."""
     cleaning: Cleaning = "none"
@@ -44,8 +42,74 @@ class Job:
     """Of each process; 0 shares out the cores."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Job(Setup):
+    """What is to be done to a store."""
+
+    source: Source
+    out: Path
+    """Its folder."""
+    filter: Path | None = None
+    """Folder of a filter's result."""
+    part: Part = field(default_factory=Part)
+
+
+def threads_of(setup: Setup, processes: int) -> int:
+    """That each process decodes with and, on a CPU, encodes.
+
+    Args:
+        setup: of the process.
+        processes: how many share the machine.
+    """
+    return setup.threads or max(1, cores() // processes)
+
+
+def encoders_of(setup: Setup, process: int, processes: int, *, images: bool = True) -> Encoders:
+    """Load the encoders of a process.
+
+    Args:
+        setup: of the process.
+        process: its number.
+        processes: how many share the machine.
+        images: the image encoder too.
+
+    Raises:
+        InputError: weights that are not there, or not those of the plan.
+    """
+    from prx_scale.data.encoding.encoders import Weights, load_encoders
+
+    plan = setup.plan
+    weights = Weights(
+        image=plan.image_source, text=plan.text_sources, precision=setup.precision, cleaning=setup.cleaning
+    )
+    device = _device(setup.device, process, threads_of(setup, processes))
+    return load_encoders(plan.draft, weights, device, images=images)
+
+
+def work_of(setup: Setup, source: Source, process: int = 0, processes: int = 1) -> Work:
+    """Load the encoders, and take what else a process encodes with.
+
+    Args:
+        setup: of the process.
+        source: of the samples.
+        process: its number.
+        processes: how many share the machine.
+
+    Raises:
+        InputError: weights that are not there, or not those of the plan.
+    """
+    encoders = encoders_of(setup, process, processes)
+    return Work(
+        recipe=encoders.complete(setup.plan.draft),
+        data=Numbered(source),
+        preparer=setup.plan.preparer,
+        encoders=encoders,
+        threads=threads_of(setup, processes),
+    )
+
+
 class Encoding:
-    """A process at work: encoders are loaded, and shards are made when they are asked for."""
+    """A process at work on a store: encoders are loaded, and shards are made when they are asked for."""
 
     def __init__(self, job: Job, process: int = 0, processes: int = 1) -> None:
         """Load the encoders.
@@ -58,23 +122,8 @@ class Encoding:
         Raises:
             InputError: weights that are not there, or not those of the plan.
         """
-        from prx_scale.data.encoding.encoders import Weights, load_encoders
-
-        threads = job.threads or max(1, cores() // processes)
-        plan = job.plan
-        weights = Weights(
-            image=plan.image_source, text=plan.text_sources, precision=job.precision, cleaning=job.cleaning
-        )
-        encoders = load_encoders(plan.draft, weights, _device(job.device, process, threads))
         self.out = job.out
-        self.work = Work(
-            recipe=encoders.complete(plan.draft),
-            data=Numbered(job.source),
-            preparer=plan.preparer,
-            encoders=encoders,
-            keep=kept(job),
-            threads=threads,
-        )
+        self.work = replace(work_of(job, job.source, process, processes), keep=kept(job))
 
     def begin(self) -> None:
         """Begin the store, or see that what is there was made as this process would make it.

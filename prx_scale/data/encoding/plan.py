@@ -79,7 +79,7 @@ def plan(asked: Asked, data: DataName, where: str = "encode") -> Plan:
         InputError: unknown encoders, sizes that do not fit, or captions that cannot be made.
     """
     image, image_source = _image(asked.image, where)
-    text, sources = _text(asked, where)
+    text, sources = _text(asked.text, asked.pooled_only, where)
     resolutions = _resolutions(asked, image, where)
     mix = caption_mix(asked.captions, f"{where}: captions")
     if len(mix.kinds) > MOST_KINDS:
@@ -107,6 +107,26 @@ def plan(asked: Asked, data: DataName, where: str = "encode") -> Plan:
         seed=asked.caption_seed,
     )
     return Plan(draft=draft, preparer=preparer, image_source=image_source, text_sources=sources)
+
+
+def plan_text(text: Sequence[str], stored: Recipe, states: Storage, where: str = "encode") -> Plan:
+    """Work out the encoding of captions whose latents a store has.
+
+    Args:
+        text: NAME or NAME=SOURCE of each text encoder.
+        stored: recipe of the store.
+        states: number type of the text states.
+        where: for errors.
+
+    Raises:
+        InputError: unknown encoders, or none.
+    """
+    specs, sources = _text(text, False, where)
+    if not specs:
+        raise InputError(f"{where}: no text encoder to encode captions with; name at least one")
+    draft = replace(stored, text=tuple(_unknown(spec) for spec in specs), states=states, pooled_only=False)
+    preparer = Preparer(resolutions=stored.resolutions, preprocessing=stored.preprocessing, kinds=stored.captions.kinds)
+    return Plan(draft=draft, preparer=preparer, image_source="", text_sources=sources)
 
 
 def sample_bytes(recipe: Recipe) -> int:
@@ -145,16 +165,16 @@ def _image(text: str, where: str) -> tuple[ImageSpec, str]:
     return (sized_image(spec, folder) if folder else spec), source
 
 
-def _text(asked: Asked, where: str) -> tuple[tuple[TextSpec, ...], dict[str, str]]:
-    sources = dict(named(each) for each in asked.text)
-    if len(sources) < len(asked.text):
-        raise InputError(f"{where}: text encoders: one is named twice in {', '.join(asked.text)}")
+def _text(text: Sequence[str], pooled_only: bool, where: str) -> tuple[tuple[TextSpec, ...], dict[str, str]]:
+    sources = dict(named(each) for each in text)
+    if len(sources) < len(text):
+        raise InputError(f"{where}: text encoders: one is named twice in {', '.join(text)}")
     specs: list[TextSpec] = []
     for name, source in sources.items():
         spec = text_spec(name, f"{where}: text encoder")
         folder = _local(source, spec)
         specs.append(sized_text(spec, folder) if folder else spec)
-        if asked.pooled_only and not spec.pooled:
+        if pooled_only and not spec.pooled:
             raise InputError(f"{where}: '{name}' gives no pooled state, which is all that is to be kept; leave it out")
     return tuple(specs), sources
 

@@ -67,13 +67,13 @@ class Preparer:
             number: in the data.
             sample: with its image as it is stored.
         """
-        opened = open_image(sample, self._limits())
+        opened = open_image(sample, self.limits)
         if isinstance(opened, Skipped):
             return opened
         images: list[Framed] = []
         for resolution in self.resolutions:
             # One that has been decoded for a size is not opened again for the next by itself.
-            image = opened if not images else open_image(sample, self._limits())
+            image = opened if not images else open_image(sample, self.limits)
             found = image if isinstance(image, Skipped) else self._framed(image, resolution)
             if isinstance(found, Skipped):
                 return found
@@ -127,7 +127,9 @@ class Preparer:
             return pixels
         return Framed(image_size=resolution.image_size, bucket=number, pixels=pixels, conditioning=framing.conditioning)
 
-    def _limits(self) -> Limits:
+    @property
+    def limits(self) -> Limits:
+        """What is refused by its size."""
         preprocessing = self.preprocessing
         return Limits(
             max_pixels=preprocessing.max_pixels,

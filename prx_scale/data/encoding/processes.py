@@ -205,7 +205,7 @@ class Pool:
             event: Any = worker.pipe.recv()
         except (EOFError, OSError):
             worker.process.join()
-            event = Failed(process=number, shard=worker.shard, why=_ending(worker.process.exitcode))
+            event = Failed(process=number, shard=worker.shard, why=ending(worker.process.exitcode))
         if isinstance(event, Failed):
             worker.process.join(10)
             del self._workers[number]
@@ -251,7 +251,12 @@ def _send(pipe: Connection, what: object) -> bool:
     return True
 
 
-def _ending(code: int | None) -> str:
+def ending(code: int | None) -> str:
+    """How a process has ended, in words.
+
+    Args:
+        code: as `Process.exitcode` has it.
+    """
     if code is not None and code < 0:
         killed = " (out of memory, perhaps)" if code == -signal.SIGKILL else ""
         return f"was ended by {signal.Signals(-code).name}{killed}"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prx_scale.data.buckets import Bucket
-from prx_scale.data.store.storage import Packed
+from prx_scale.data.store.storage import Packed, Storage
 
 Numbers = NDArray[np.int64]
 
@@ -64,3 +64,37 @@ class EncodedBatch:
                 if each.exponents is not None:
                     found[f"{name}.exponents"] = each.exponents
         return found
+
+
+def from_arrays(arrays: Mapping[str, NDArray[Any]], bucket: Bucket, latents: Storage, states: Storage) -> EncodedBatch:
+    """The inverse of `EncodedBatch.arrays`.
+
+    Args:
+        arrays: by name.
+        bucket: of the samples.
+        latents: number type of the latents.
+        states: of the text states.
+    """
+
+    def packed(name: str, storage: Storage) -> Packed | None:
+        bits = arrays.get(name)
+        return None if bits is None else Packed(bits=bits, storage=storage, exponents=arrays.get(f"{name}.exponents"))
+
+    encoders = [name.removesuffix(end) for name in arrays for end in (".tokens", ".pooled") if name.endswith(end)]
+    found = packed("latents", latents)
+    assert found is not None
+    return EncodedBatch(
+        numbers=arrays["numbers"],
+        bucket=bucket,
+        latents=found,
+        conditioning=arrays["conditioning"],
+        captions=arrays["captions"],
+        states={
+            name: States(
+                tokens=packed(f"{name}.tokens", states),
+                pooled=packed(f"{name}.pooled", states),
+                lengths=arrays.get(f"{name}.lengths"),
+            )
+            for name in dict.fromkeys(encoders)
+        },
+    )

@@ -1,0 +1,136 @@
+"""A process that makes every P-th micro-batch, ahead of whoever trains on them."""
+
+from __future__ import annotations
+
+import signal
+import time
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from torch import Tensor
+
+from prx_scale.data.encoding.job import Setup, encoders_of, work_of
+from prx_scale.data.onthefly.making import Drawn, FromImages, FromStore, Maker
+from prx_scale.data.onthefly.schedule import Planner, Schedule
+from prx_scale.data.onthefly.slots import Array, write
+from prx_scale.data.samples import Skipped
+from prx_scale.data.sources.base import Source
+from prx_scale.data.store.recipe import Recipe
+from prx_scale.errors import InputError
+from prx_scale.stopping import ASKING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Production:
+    """What is to be made; goes to processes in a pickle."""
+
+    setup: Setup
+    schedule: Schedule
+    drawn: Drawn
+    source: Source | None = None
+    """Of images and captions; or"""
+    store: Path | None = None
+    """folder of a store that has latents, and captions as text."""
+
+    def maker(self, process: int, processes: int) -> Maker:
+        """Load the encoders.
+
+        Args:
+            process: number of this process.
+            processes: how many share the machine.
+
+        Raises:
+            InputError: weights that are not there, or not those of the plan.
+        """
+        if self.source is not None:
+            work = work_of(self.setup, self.source, process, processes)
+            return FromImages(work, Planner(self.schedule), self.drawn)
+        assert self.store is not None
+        encoders = encoders_of(self.setup, process, processes, images=False)
+        recipe = encoders.complete(self.setup.plan.draft)
+        return FromStore(self.store, self.schedule.image_size, recipe, encoders, self.drawn)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """Encoders are loaded."""
+
+    recipe: Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A micro-batch lies in a slot."""
+
+    item: int
+    slot: int
+    bucket: int
+    arrays: tuple[Array, ...]
+    skipped: tuple[Skipped, ...]
+    busy: float
+    """Seconds that it took."""
+    idle: float
+    """Seconds that the process then waited for a slot."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """The process ends."""
+
+    why: str
+    input_error: bool
+    item: int | None
+
+
+def produce(production: Production, process: int, processes: int, first: int, slots: Tensor, pipe: Connection) -> None:
+    """Make micro-batches first + process, first + process + P ...; what a process runs.
+
+    Args:
+        production: what is to be made.
+        process: its number.
+        processes: P.
+        first: number of a micro-batch.
+        slots: (n, bytes) shared memory, which the numbers of free slots come for.
+        pipe: to whoever trains.
+    """
+    # Ctrl-C and SLURM's signals go to all; who trains saves first, and ends this process.
+    for number in ASKING:
+        signal.signal(number, signal.SIG_IGN)
+    item: int | None = None
+    try:
+        maker, planner = production.maker(process, processes), Planner(production.schedule)
+        pipe.send(Ready(recipe=maker.recipe))
+        free = list(range(len(slots)))
+        room = slots.numpy()
+        item = first + process
+        while True:
+            start = time.perf_counter()
+            wanted = planner.wanted(item)
+            made = maker.make(wanted)
+            done = time.perf_counter()
+            slot = free.pop() if free else pipe.recv()
+            got = time.perf_counter()
+            while pipe.poll():
+                free.append(pipe.recv())
+            arrays = write(room[slot], made.batch.arrays())
+            pipe.send(
+                Item(
+                    item=item,
+                    slot=slot,
+                    bucket=wanted.bucket,
+                    arrays=arrays,
+                    skipped=made.skipped,
+                    busy=done - start,
+                    idle=got - done,
+                )
+            )
+            item += processes
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        # Who trained is gone.
+        return
+    except InputError as error:
+        pipe.send(Broken(why=str(error), input_error=True, item=item))
+    except Exception:
+        pipe.send(Broken(why=traceback.format_exc(), input_error=False, item=item))

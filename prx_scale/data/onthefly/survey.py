@@ -1,0 +1,168 @@
+"""Size and captions of every sample, looked up once, so that batches of one bucket can be laid out beforehand."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prx_scale.data.buckets import assign, reaches
+from prx_scale.data.decode import open_image
+from prx_scale.data.encoding.preparing import Preparer
+from prx_scale.data.encoding.reading import Numbered, prepared
+from prx_scale.data.samples import RawSample, Skipped
+from prx_scale.data.store.recipe import Preprocessing, Resolution
+from prx_scale.data.store.writing import write_bytes
+from prx_scale.errors import InputError
+
+_AT_ONCE = 256
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Survey:
+    """What is known of N samples before they are decoded."""
+
+    fingerprint: str
+    """Of the data."""
+    sizes: NDArray[np.int32]
+    """(N, 2) height and width of the upright image, 0 where there is none."""
+    kinds: NDArray[np.uint32]
+    """(N,) which kinds of captions there are, a bit for each."""
+    names: tuple[str, ...]
+    """Of the kinds."""
+    decoded: bool
+    """Every image was decoded, not only its head read."""
+
+    def assigned(self, resolution: Resolution, preprocessing: Preprocessing) -> NDArray[np.int16]:
+        """(N,) bucket of each sample, -1 where it cannot be used, is too small or has no caption.
+
+        Args:
+            resolution: with the buckets.
+            preprocessing: says what is too small.
+        """
+        height, width = self.sizes[:, 0], self.sizes[:, 1]
+        there = (height > 0) & (width > 0)
+        there &= reaches(height, width, resolution.image_size, preprocessing.max_upscaling)
+        found = np.full(len(self.sizes), -1, dtype=np.int16)
+        found[there] = assign(resolution.buckets, height[there], width[there])
+        return found
+
+    def with_captions(self, assigned: NDArray[np.int16], kinds: tuple[str, ...]) -> NDArray[np.int16]:
+        """The same, and -1 too where a sample has a caption of none of some kinds.
+
+        Args:
+            assigned: (N,)
+            kinds: of captions.
+        """
+        wanted = np.uint32(sum(1 << self.names.index(kind) for kind in kinds))
+        return np.where(self.kinds & wanted, assigned, np.int16(-1))
+
+    def save(self, file: Path) -> None:
+        """Write it.
+
+        Args:
+            file: .npz.
+        """
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            fingerprint=np.array(self.fingerprint),
+            sizes=self.sizes,
+            kinds=self.kinds,
+            names=np.array(self.names, dtype=np.str_),
+            decoded=np.array(self.decoded),
+        )
+        write_bytes(file, buffer.getvalue())
+
+    @classmethod
+    def load(cls, file: Path) -> Self:
+        """Read one.
+
+        Args:
+            file: .npz.
+
+        Raises:
+            InputError: it is none.
+        """
+        try:
+            with np.load(file, allow_pickle=False) as found:
+                return cls(
+                    fingerprint=str(found["fingerprint"]),
+                    sizes=found["sizes"],
+                    kinds=found["kinds"],
+                    names=tuple(str(name) for name in found["names"]),
+                    decoded=bool(found["decoded"]),
+                )
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise InputError(f"{file}: no survey of samples ({error}); delete it, and it is made again") from error
+
+
+def survey(
+    data: Numbered,
+    preparer: Preparer,
+    *,
+    decode: bool = False,
+    threads: int = 1,
+    step: Callable[[int], None] = lambda done: None,
+) -> Survey:
+    """Look at every sample.
+
+    Args:
+        data: the samples.
+        preparer: what makes them ready.
+        decode: images too, which finds those that are damaged behind their head.
+        threads: that decode.
+        step: is told how many more are done.
+    """
+    sizes = np.zeros((len(data), 2), dtype=np.int32)
+    kinds = np.zeros(len(data), dtype=np.uint32)
+    for first in range(0, len(data), _AT_ONCE):
+        numbers = np.arange(first, min(first + _AT_ONCE, len(data)), dtype=np.int64)
+        for number, found in _looked(data, numbers, preparer, threads) if decode else _heads(data, numbers, preparer):
+            sizes[number], captions = found
+            kinds[number] = sum(1 << place for place, kind in enumerate(preparer.kinds) if kind in captions)
+        step(len(numbers))
+    return Survey(fingerprint=data.source.fingerprint(), sizes=sizes, kinds=kinds, names=preparer.kinds, decoded=decode)
+
+
+def kept_survey(file: Path, data: Numbered, preparer: Preparer, *, decode: bool = False, threads: int = 1) -> Survey:
+    """The survey that a file holds; made and written there where it holds none of these data.
+
+    Args:
+        file: .npz.
+        data: the samples.
+        preparer: what makes them ready.
+        decode: images too.
+        threads: that decode.
+    """
+    if file.exists():
+        found = Survey.load(file)
+        same = found.fingerprint == data.source.fingerprint() and set(preparer.kinds) <= set(found.names)
+        if same and (found.decoded or not decode):
+            return found
+    found = survey(data, preparer, decode=decode, threads=threads)
+    found.save(file)
+    return found
+
+
+_Found = list[tuple[int, tuple[tuple[int, int], dict[str, str]]]]
+
+
+def _heads(data: Numbered, numbers: NDArray[np.int64], preparer: Preparer) -> _Found:
+    found: _Found = []
+    for number, item in zip(numbers.tolist(), data.fetch(numbers), strict=True):
+        if isinstance(item, RawSample):
+            image = open_image(item, preparer.limits)
+            if not isinstance(image, Skipped):
+                found.append((number, (image.size, preparer.captions(number, item))))
+    return found
+
+
+def _looked(data: Numbered, numbers: NDArray[np.int64], preparer: Preparer, threads: int) -> _Found:
+    ready = prepared(data, numbers, preparer, threads)
+    return [(number, (each.size, dict(each.captions))) for number, each in ready if not isinstance(each, Skipped)]
