@@ -67,7 +67,8 @@ def find(source: str, home: Path, **environment: str) -> str:
         "try:\n    print(locate(TEXT['clip-g'], sys.argv[1]))\n"
         "except InputError as error:\n    print('InputError', error)"
     )
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    foreign = ("HF_", "TRANSFORMERS_")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     done = subprocess.run(
         [sys.executable, "-c", code, source],
         env=kept | {"HF_HOME": str(home), "PYTHONPATH": str(ROOT)} | environment,
