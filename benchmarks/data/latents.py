@@ -69,8 +69,8 @@ def main() -> None:
         os.environ["HF_HOME"] = str(folder / "hf")
         alone, both = Made(options.samples, text=False), Made(options.text_samples, text=True)
         parts = [
-            measure(folder / "latents", alone, "latents", options, shard=4096),
-            measure(folder / "text", both, "latents and SD3's text states", options, shard=512),
+            measure(folder / "latents", alone, "latents", options, batch=options.batch, shard=4096),
+            measure(folder / "text", both, "with SD3's text states", options, batch=options.text_batch, shard=512),
         ]
         write_store(folder / "many", alone, shard=MANY)
         memory = measure_memory(folder / "many", options)
@@ -80,7 +80,7 @@ def main() -> None:
         _write(ROOT / "docs" / "benchmarks.md", text)
 
 
-def measure(folder: Path, made: Made, said: str, options: argparse.Namespace, shard: int) -> Measured:
+def measure(folder: Path, made: Made, said: str, options: argparse.Namespace, *, batch: int, shard: int) -> Measured:
     """Time all readers of the same samples, in turns whose order changes.
 
     Args:
@@ -88,17 +88,18 @@ def measure(folder: Path, made: Made, said: str, options: argparse.Namespace, sh
         made: the samples.
         said: what they are.
         options: turns, and seconds of each.
+        batch: samples of a batch.
         shard: samples of a shard of the store.
     """
     folder.mkdir()
-    streams = {name: make() for name, make in readers(folder, made, options.batch, shard, options.forms).items()}
-    check({name: next(stream) for name, stream in streams.items()}, made, options.batch)
+    streams = {name: make() for name, make in readers(folder, made, batch, shard, options.forms).items()}
+    check({name: next(stream) for name, stream in streams.items()}, made, batch)
     rates: dict[str, list[float]] = {name: [] for name in streams}
     names = list(streams)
     for turn in range(options.turns):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            rates[name].append(_rate(streams[name], options.batch, options.turn_seconds))
-    data = f"{said}, {made.bytes / 1000:.1f} kB"
+            rates[name].append(_rate(streams[name], batch, options.turn_seconds))
+    data = f"{said}, {made.bytes / 1000:.1f} kB a sample, batches of {batch} out of {made.count:,}"
     return Measured(data=data, rates={name: np.array(each) for name, each in rates.items()})
 
 
@@ -172,9 +173,8 @@ def _setting(options: argparse.Namespace) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "torch", "webdataset", "datasets"))
     return (
         f"{date.today():%d %B %Y}; {processor_name()}, one thread; Python {platform.python_version()}, {packages}; "
-        f"load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores. Batches of {options.batch} out of "
-        f"{options.samples:,} samples, {options.text_samples:,} with text. Process time, medians of {options.turns} "
-        "alternating turns; ratios within a turn, with the middle half of them."
+        f"load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores. Process time, medians of "
+        f"{options.turns} alternating turns; ratios within a turn, with the middle half of them."
     )
 
 
@@ -205,9 +205,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=8192, help="of latents alone")
     parser.add_argument("--text-samples", type=int, default=1024, help="with text states")
     parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--text-batch", type=int, default=64, help="with text states")
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--turn-seconds", type=float, default=1.0, help="of each reader in a turn")
-    parser.add_argument("--seconds", type=float, default=120.0, help="for which memory is looked at")
+    parser.add_argument("--seconds", type=float, default=300.0, help="for which memory is looked at")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
     parser.add_argument("--folder", help="where data are written; by default the temporary folder")
     parser.add_argument("--write", action="store_true", help="write the table into docs/benchmarks.md")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import doctest
 import json
@@ -90,3 +91,17 @@ def test_lists_at_256_are_those_of_the_page(rule: str) -> None:
     table = BucketTable(rule=rule)  # type: ignore[arg-type]
     sizes = bucket_list(table, 256, 16)
     assert [size.name for size in sizes[: len(sizes) // 2 + 1]] == row.removesuffix(" and turned").split(", ")
+
+
+@pytest.mark.parametrize("name", ["Encoding", "On the fly"])
+def test_what_is_imported_is_there(name: str) -> None:
+    """The examples need data and weights; their names are checked at least."""
+    (block,) = blocks(name, "python")
+    tree = ast.parse(block)
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    scope: dict[str, Any] = {}
+    exec(compile(ast.Module(body=imports, type_ignores=[]), "docs/data.md", "exec"), scope)  # type: ignore[arg-type]
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+        if call.func.id in scope and dataclasses.is_dataclass(scope[call.func.id]):  # type: ignore[union-attr]
+            known = {field.name for field in dataclasses.fields(scope[call.func.id])}  # type: ignore[union-attr]
+            assert {word.arg for word in call.keywords} <= known

@@ -21,6 +21,7 @@ from prx_scale.data.sources.base import Source
 from prx_scale.data.store.finishing import begin
 from prx_scale.data.store.records import ShardRecord
 from prx_scale.data.store.writing import host
+from prx_scale.errors import InputError
 from prx_scale.models.encoders.text.cleaning import Cleaning
 
 if TYPE_CHECKING:
@@ -147,8 +148,15 @@ class Encoding:
         Args:
             shard: its number.
             step: is told how many more samples are done.
+
+        Raises:
+            InputError: it cannot be written, or an encoder gives what cannot be stored.
         """
-        return encode_shard(self.work, shard, step).write(self.out)
+        made = encode_shard(self.work, shard, step)
+        try:
+            return made.write(self.out)
+        except OSError as error:
+            raise InputError(f"{self.out}: shard {shard} cannot be written ({error.strerror})") from error
 
 
 def kept(job: Job) -> NDArray[np.bool_] | None:
