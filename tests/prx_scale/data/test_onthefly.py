@@ -188,14 +188,14 @@ def test_processes_make_the_batches_ahead(store: Store, words: list[str]) -> Non
         stream.load_state_dict({**stream.state_dict(), "seen": 3 * how.batch})
         assert stream.recipe.hash == store.recipe.hash
         batches = iter(stream)
-        for item in range(3, 9):
+        for item in range(3, 17):
             found = next(batches)
             assert found.item == item and found.places.tolist() == list(range(4 * item, 4 * item + 4))
             assert_same(found.batch, stored(store, planner, item))
-            time.sleep(0.4)  # as training would
+            time.sleep(0.2)  # as training would
         slow = stream.waiting
-        assert slow.items == 5 and slow.producers > max(slow.trainer, 0.1) and "encoders for the trainer" in str(slow)
-        assert stream.state_dict()["seen"] == 9 * how.batch and skips.seen == 24
+        assert slow.items == 13 and slow.producers > max(slow.trainer, 0.1) and "encoders for the trainer" in str(slow)
+        assert stream.state_dict()["seen"] == 17 * how.batch and skips.seen == 56
         processes = [producer.process for producer in stream._producers]
         os.kill(processes[1].pid, signal.SIGKILL)
         with pytest.raises(RuntimeError, match=r"producer \d was ended by SIGKILL .*before micro-batch \d+ was made"):
