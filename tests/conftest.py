@@ -15,11 +15,18 @@ settings.register_profile("default", deadline=None)
 settings.load_profile("default")
 
 
+AT_FIRST = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
+
+
 @pytest.fixture(autouse=True)
-def signals_as_before() -> Iterator[None]:
-    """Training in this process takes signals over; what a later test starts would inherit those that are ignored."""
-    asking = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-    before = {number: signal.getsignal(number) for number in asking}
+def signals_are_heard() -> Iterator[None]:
+    """A run that has ended in this process ignores signals, and so would what a later test starts."""
+    _hear_signals()
     yield
-    for number, handler in before.items():
-        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    _hear_signals()
+
+
+def _hear_signals() -> None:
+    for number, handler in AT_FIRST.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
