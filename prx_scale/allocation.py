@@ -136,11 +136,6 @@ class SlurmSettings:
             minutes=minutes(table.time, f"{self.where} time") if table.time else (sized.minutes if sized else 0),
         )
 
-    def needs_sizing(self, depth: int) -> bool:
-        """Whether the planner must say nodes or time for a depth."""
-        table, _ = self.of_depth(depth)
-        return not (table.nodes and table.time)
-
     def following(self, kind: Literal["evaluate", "report"]) -> Allocation:
         """What the job that evaluates a run, or the one that fits and reports, asks for: one process.
 
@@ -210,7 +205,7 @@ def _depths(content: Any, where: str) -> tuple[tuple[int, int, Mapping[str, Any]
             raise InputError(f'{here}: expected a depth, as [slurm.depth.38], or a range, as [slurm.depth."30-38"]')
         overrides = _overrides(table, here)
         if "time" in overrides:
-            minutes(overrides["time"], f"{here} time")
+            minutes(str(overrides["time"]), f"{here} time")
         found.append((low, high, overrides))
     return tuple(found)
 

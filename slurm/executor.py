@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -202,12 +201,3 @@ def _teardown(batch: Batch) -> list[str]:
             "fi",
         ]
     return [*lines, 'exit "$code"']
-
-
-def interpreter(place: Place) -> str:
-    """The command that starts Python in the jobs.
-
-    Args:
-        place: where they live.
-    """
-    return place.python or shlex.quote(sys.executable)

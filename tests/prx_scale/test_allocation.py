@@ -22,7 +22,7 @@ TABLE: dict[str, Any] = {
     "exclusive": True,
     "contiguous": False,
     "setup": ["module load cuda"],
-    "depth": {"38": {"nodes": 16, "time": "3-00:00:00", "qos": "long"}, "24-30": {"nodes": 4}},
+    "depth": {"38": {"nodes": 16, "time": "3-00:00:00", "qos": "long"}, "24-30": {"nodes": 4, "time": 45}},
     "report": {"partition": "cpu", "time": 30},
 }
 
@@ -41,7 +41,7 @@ def test_each_depth_has_its_own_allocation() -> None:
         setup=("module load cuda",),
     )
     assert (plain.world_size, plain.gpu_hours) == (16, 2 * 8 * 24)
-    assert settings.training(27, None).nodes == 4
+    assert (settings.training(27, None).nodes, settings.training(27, None).minutes) == (4, 45)
     deep = settings.training(38, None)
     assert (deep.nodes, deep.minutes, dict(deep.options)["qos"]) == (16, 3 * 24 * 60, "long")
 
