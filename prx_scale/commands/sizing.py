@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,9 @@ def _size(run: RunConfig, table: SlurmTable, where: str) -> Sized:
     from prx_scale.planning import choices_of, machine, plan, planned
 
     own = planned(run)
-    rates = machine(table.gpu, precision=run.training.precision, per_node=table.gpus_per_node)
+    if run.training.precision == "float8":  # it cannot be traced without a GPU that has it, and needs no more
+        own = replace(own, training=replace(own.training, precision="bfloat16"))
+    rates = machine(table.gpu, precision=own.training.precision, per_node=table.gpus_per_node)
     nodes = table.nodes or 1
     while True:
         made = plan(own, nodes * table.gpus_per_node, rates, choices_of(own))
