@@ -144,9 +144,16 @@ class OpenedImage:
         return image if method is None else image.transpose(method)
 
     def _skipped(self, error: Exception) -> Skipped:
+        _raise_if_ours(error)
         cut = isinstance(error, EOFError) or "truncated" in str(error)
         reason = Skip.TRUNCATED_IMAGE if cut else Skip.CORRUPT_IMAGE
         return Skipped(key=self._sample.key, shard=self._sample.shard, reason=reason, detail=_said(error))
+
+
+def _raise_if_ours(error: Exception) -> None:
+    """No image is to blame where memory has run out or a library is missing."""
+    if isinstance(error, (MemoryError, ImportError)):
+        raise error
 
 
 def open_image(sample: RawSample, limits: Limits = DEFAULT_LIMITS) -> OpenedImage | Skipped:
@@ -179,6 +186,7 @@ def open_image(sample: RawSample, limits: Limits = DEFAULT_LIMITS) -> OpenedImag
     except Image.DecompressionBombError as error:
         return skipped(Skip.TOO_MANY_PIXELS, str(error))
     except Exception as error:
+        _raise_if_ours(error)
         cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
         return skipped(Skip.TRUNCATED_IMAGE if cut else Skip.CORRUPT_IMAGE, _said(error))
 

@@ -14,6 +14,7 @@ from prx_scale.data.sources.files import local_path
 from prx_scale.data.sources.kept import Kept
 from prx_scale.data.sources.records import Where, as_sample
 from prx_scale.data.sources.tables import arrow_library, beside, columns_of, row_of
+from prx_scale.errors import InputError
 
 _OPEN_FILES = 256
 
@@ -60,6 +61,8 @@ class ArrowSource(Source):
             return where.skipped(Skip.CORRUPT_SHARD, table)
         try:
             record = row_of(table, place)
+        except (InputError, MemoryError):
+            raise
         except Exception as error:
             # What is damaged shows where it is looked at; pyarrow raises many kinds.
             return where.skipped(Skip.CORRUPT_RECORD, f"{type(error).__name__}: {error}"[:200])
@@ -73,6 +76,8 @@ class ArrowSource(Source):
         def read() -> Any:
             try:
                 table = _mapped(path)
+            except (InputError, MemoryError):
+                raise
             except Exception as error:
                 # pyarrow's errors are of several kinds.
                 return f"{type(error).__name__}: {error}"[:200]

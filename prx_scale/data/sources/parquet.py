@@ -16,6 +16,7 @@ from prx_scale.data.sources.files import filesystem, is_url, local_path
 from prx_scale.data.sources.kept import Kept
 from prx_scale.data.sources.records import Where, as_sample
 from prx_scale.data.sources.tables import arrow_library, beside, columns_of, row_of
+from prx_scale.errors import InputError
 
 _BUDGET = 1 << 30
 _OPEN_FILES = 64
@@ -75,6 +76,8 @@ class ParquetSource(Source):
     def _groups_of(self, path: str) -> list[_Group]:
         try:
             file = _opened(path)
+        except (InputError, MemoryError):
+            raise
         except Exception as error:
             # pyarrow's errors and those of a protocol's client.
             return [_Group(path=path, number=0, rows=1, bytes=0, wrong=f"{type(error).__name__}: {error}")]
@@ -92,6 +95,8 @@ class ParquetSource(Source):
             return where.skipped(Skip.CORRUPT_SHARD, group.wrong)
         try:
             record = row_of(self._table(shard), place)
+        except (InputError, MemoryError):
+            raise
         except Exception as error:
             # A damaged page: pyarrow raises OSError, ArrowInvalid and others.
             return where.skipped(Skip.CORRUPT_SHARD, f"row {place}: {type(error).__name__}: {error}"[:200])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -314,3 +315,11 @@ def test_decoding_needs_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     tmp_path.rmdir()
     assert near(jpeg(), pixels(24, 32), most=6)
+
+
+def test_no_image_is_blamed_for_a_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = encoded(PICTURE, "JPEG")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ModuleNotFoundError):
+        fit(sample(good), 8, 8)
+    assert not isinstance(decode(sample(good)), Skipped)  # which needs none
