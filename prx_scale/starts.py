@@ -7,10 +7,10 @@ relative paths led and which weights were there, so that the study folder can be
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
@@ -18,6 +18,7 @@ from prx_scale.runs import write_atomically
 from prx_scale.startweights import INFO, check_fits, read_info
 
 STARTS = "starts.json"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +38,40 @@ def known_starts(file: Path) -> dict[str, Start]:
     Raises:
         InputError: starts.json is damaged.
     """
-    record = file.parent / STARTS
+    return kept(file.parent / STARTS, lambda each: Start(folder=Path(each["folder"]), hash=str(each["hash"])))
+
+
+def kept(record: Path, made: Callable[[dict[str, Any]], T]) -> dict[str, T]:
+    """Where the paths of a study file led when it was copied: what `keep` wrote.
+
+    Args:
+        record: the file; there is none where nothing was kept.
+        made: from the content of one entry.
+
+    Returns:
+        By the path that the study file says.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     if not record.exists():
         return {}
     try:
         content = cast("dict[str, Any]", json.loads(record.read_text(encoding="utf-8")))
-        return {path: Start(folder=Path(each["folder"]), hash=str(each["hash"])) for path, each in content.items()}
+        return {path: made(each) for path, each in content.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{record}: damaged ({error}); remove it and launch from the study file again") from error
+
+
+def keep(record: Path, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write down where the paths of a study file led.
+
+    Args:
+        record: the file; none is written where there are no paths.
+        found: by the path that the study file says.
+    """
+    if found:
+        write_atomically(record, json.dumps(dict(found), indent=1) + "\n")
 
 
 def with_start(run: RunConfig, file: Path, known: dict[str, Start], where: str) -> RunConfig:
@@ -100,6 +127,5 @@ def keep_starts(folder: Path, starts: Mapping[str, Start]) -> None:
         folder: of the study.
         starts: by the path that the file says; nothing is written where there are none.
     """
-    if starts:
-        content = {path: {"folder": str(start.folder), "hash": start.hash} for path, start in starts.items()}
-        write_atomically(folder / STARTS, json.dumps(content, indent=1) + "\n")
+    found = {path: {"folder": str(start.folder), "hash": start.hash} for path, start in starts.items()}
+    keep(folder / STARTS, found)

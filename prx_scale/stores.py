@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from prx_scale.config import RunConfig
 from prx_scale.data.buckets import grid_side
@@ -21,7 +21,7 @@ from prx_scale.errors import InputError, nearest
 from prx_scale.layout import divisors
 from prx_scale.models.build import position_side
 from prx_scale.models.inputs import inputs_of
-from prx_scale.runs import write_atomically
+from prx_scale.starts import keep, kept
 from prx_scale.storesizes import buckets_of, lines_of
 
 if TYPE_CHECKING:
@@ -82,17 +82,11 @@ def known_stores(file: Path) -> dict[str, Found]:
     Raises:
         InputError: stores.json is damaged.
     """
-    record = file.parent / STORES
-    if not record.exists():
-        return {}
-    try:
-        content = cast("dict[str, Any]", json.loads(record.read_text(encoding="utf-8")))
-        return {
-            path: Found(folder=str(each["folder"]), content=str(each["content"]), sizes=tuple(each["sizes"]))
-            for path, each in content.items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{record}: damaged ({error}); remove it and launch from the study file again") from error
+
+    def made(each: dict[str, Any]) -> Found:
+        return Found(folder=str(each["folder"]), content=str(each["content"]), sizes=tuple(each["sizes"]))
+
+    return kept(file.parent / STORES, made)
 
 
 def keep_stores(folder: Path, stores: Mapping[str, Found]) -> None:
@@ -102,9 +96,7 @@ def keep_stores(folder: Path, stores: Mapping[str, Found]) -> None:
         folder: of the study.
         stores: by the path that the file says; nothing is written where there are none.
     """
-    if stores:
-        content = {path: asdict(store) for path, store in stores.items()}
-        write_atomically(folder / STORES, json.dumps(content, indent=1) + "\n")
+    keep(folder / STORES, {path: asdict(store) for path, store in stores.items()})
 
 
 class Finder:
