@@ -36,7 +36,6 @@ LIGHT = (
     "prx_scale.data.batchplan",
     "prx_scale.data.captions",
     "prx_scale.data.framing",
-    "prx_scale.data.queues",
     "prx_scale.starts",
     "prx_scale.startweights",
     "prx_scale.studyfit",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from prx_scale.data.batchplan import Batch, BatchPlan, deal
 from prx_scale.data.orders import MixedOrder, Numbers, Order, ShuffledOrder, Stretch, block_starts
-from prx_scale.data.queues import BucketQueues
+from tests.prx_scale.data.bucketqueues import BucketQueues
 
 FEWER = settings(max_examples=50)
 

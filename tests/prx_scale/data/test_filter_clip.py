@@ -6,19 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from transformers import CLIPModel, CLIPProcessor, T5Config
 
-torch = pytest.importorskip("torch")
-
-from transformers import CLIPModel, CLIPProcessor, T5Config  # noqa: E402
-
-from prx_scale.data.decode import decode  # noqa: E402
-from prx_scale.data.filters.aesthetic import read_head  # noqa: E402
-from prx_scale.data.filters.base import Caption, Seen  # noqa: E402
-from prx_scale.data.filters.clip import ClipScorer  # noqa: E402
-from prx_scale.data.samples import RawSample  # noqa: E402
-from prx_scale.errors import InputError  # noqa: E402
-from tests.prx_scale.data.filter_data import caption, picture, write_clip, write_predictor  # noqa: E402
-from tests.prx_scale.data.made import CC12M, encoded  # noqa: E402
+from prx_scale.data.decode import decode
+from prx_scale.data.filters.aesthetic import read_head
+from prx_scale.data.filters.base import Caption, Seen
+from prx_scale.data.filters.clip import ClipScorer
+from prx_scale.data.samples import RawSample
+from prx_scale.errors import InputError
+from tests.prx_scale.data.filter_data import caption, picture, write_clip, write_predictor
+from tests.prx_scale.data.made import CC12M, encoded
 
 SIZES = ((96, 80), (50, 200), (201, 47), (33, 32), (64, 64), (31, 90))
 
