@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -45,6 +45,28 @@ class Planned:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Again:
+    """Failed runs that are to be tried again."""
+
+    jobs: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
+    """By run id, the last job that it had when it was found failed: whoever launches it first gives it another."""
+    fresh: bool = False
+    """From step 0."""
+
+    def holds(self, run: str, jobs: Jobs) -> bool:
+        """Whether a run is to be tried again, and nobody has done so yet.
+
+        Args:
+            run: its id.
+            jobs: of the study now.
+        """
+        return run in self.jobs and self.jobs[run] == jobs.last(run)
+
+
+NO_RETRY = Again()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Jobs:
     """The jobs of a study and how they stand."""
 
@@ -61,6 +83,15 @@ class Jobs:
         record = self.ledger.latest(kind, run)
         status = self.statuses.get(record.job) if record else None
         return (record, status) if record and status else None
+
+    def last(self, run: str) -> str | None:
+        """Id of the last job that has trained a run, on SLURM or on a machine.
+
+        Args:
+            run: its id.
+        """
+        record = self.ledger.latest(Kind.TRAIN, run)
+        return record.job if record else None
 
     def active(self, kind: Kind, run: str | None) -> JobRecord | None:
         """The job of a kind that a run has waiting or running, if any.
@@ -88,7 +119,7 @@ def jobs_of(study: Path) -> Jobs:
 
 
 def plan(
-    runs: Sequence[RunConfig], study_folder: Path, jobs: Jobs | None = None, retry: Collection[str] = ()
+    runs: Sequence[RunConfig], study_folder: Path, jobs: Jobs | None = None, retry: Again = NO_RETRY
 ) -> list[Planned]:
     """Decide what to do with every run of a study, without doing it.
 
@@ -96,25 +127,27 @@ def plan(
         runs: of the study.
         study_folder: where they go.
         jobs: that the study has had, None where it has had none.
-        retry: ids of runs that are to be tried again where they have failed.
+        retry: runs that are to be tried again.
     """
     known = jobs or Jobs(ledger=Ledger(study=study_folder))
-    return [_plan_one(run, study_folder / "runs" / run.id, known, retry=run.id in retry) for run in runs]
+    return [_plan_one(run, study_folder / "runs" / run.id, known, retry) for run in runs]
 
 
-def _plan_one(run: RunConfig, folder: Path, jobs: Jobs, *, retry: bool) -> Planned:
+def _plan_one(run: RunConfig, folder: Path, jobs: Jobs, retry: Again) -> Planned:
+    again = retry.holds(run.id, jobs)
     info = RunRecord(folder).read()
     # A job is still ending for some seconds after its record has said how the run ended.
     if info is not None and info.state is State.DONE:
         return Planned(run=run, folder=folder, action=Action.SKIP_DONE)
-    ending = retry or (info is not None and info.state is State.FAILED)
+    ending = again or (info is not None and info.state is State.FAILED)
     at_work = None if ending else _at_work(run, folder, jobs)
     if at_work:
         return at_work
     failure = _failure(run, info, jobs)
-    if failure and not retry:
+    if failure and not again:
         return Planned(run=run, folder=folder, action=Action.SKIP_FAILED, reason=failure)
-    return Planned(run=run, folder=folder, action=Action.START if info is None else Action.RESUME)
+    begins = info is None or (again and retry.fresh)
+    return Planned(run=run, folder=folder, action=Action.START if begins else Action.RESUME)
 
 
 def _at_work(run: RunConfig, folder: Path, jobs: Jobs) -> Planned | None:

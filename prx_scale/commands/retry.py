@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,7 +13,7 @@ from prx_scale.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from prx_scale.study import Study
-    from slurm.plan import Planned
+    from slurm.plan import Again, Planned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,24 +49,24 @@ class Retry:
         from prx_scale import study
         from prx_scale.commands.sweep import launch_study
         from slurm.ledger import Executor, read_ledger
+        from slurm.plan import Again
 
         loaded = study.load(self.study_dir / "study.toml", self.study_dir)
-        failed = self._failed(loaded)
+        retry = Again(jobs=self._failed(loaded), fresh=self.fresh)
         jobs = read_ledger(loaded.folder).jobs
         last = jobs[-1].executor if jobs else Executor.LOCAL
-        if self.fresh and not self.dry_run:
-            for run_id in failed:
-                _set_aside(loaded.folder, run_id)
         executor = Executor(self.executor) if self.executor != "auto" else last
-        return launch_study(loaded, executor=executor, dry_run=self.dry_run, workers=self.workers, retry=failed)
+        return launch_study(loaded, executor=executor, dry_run=self.dry_run, workers=self.workers, retry=retry)
 
-    def _failed(self, loaded: Study) -> list[str]:
+    def _failed(self, loaded: Study) -> dict[str, str | None]:
+        """The failed runs that are meant, and the last job of each."""
         from slurm.plan import Action, jobs_of, plan
 
-        planned = plan(loaded.runs, loaded.folder, jobs_of(loaded.folder))
+        jobs = jobs_of(loaded.folder)
+        planned = plan(loaded.runs, loaded.folder, jobs)
         failed = [each.run.id for each in planned if each.action is Action.SKIP_FAILED]
         _check(self.runs, failed, [run.id for run in loaded.runs], loaded.folder)
-        return [run_id for run_id in failed if not self.runs or run_id.startswith(self.runs)]
+        return {run_id: jobs.last(run_id) for run_id in failed if not self.runs or run_id.startswith(self.runs)}
 
 
 def _check(asked: Sequence[str], failed: Sequence[str], known: Sequence[str], folder: Path) -> None:
@@ -79,30 +79,31 @@ def _check(asked: Sequence[str], failed: Sequence[str], known: Sequence[str], fo
         raise InputError(f"{folder}: no run has failed; `prx-scale sweep` launches what is missing")
 
 
-def _set_aside(study: Path, run_id: str) -> None:
-    folder = study / "runs" / run_id
-    if not folder.exists():
-        return
-    target = study / "set-aside"
+def _set_aside(folder: Path) -> None:
+    target = folder.parents[1] / "set-aside"
     target.mkdir(exist_ok=True)
     number = 1
-    while (target / f"{run_id}-{number}").exists():
+    while (target / f"{folder.name}-{number}").exists():
         number += 1
-    folder.rename(target / f"{run_id}-{number}")
+    folder.rename(target / f"{folder.name}-{number}")
 
 
-def reset(planned: Sequence[Planned], retry: Collection[str]) -> None:
-    """Let failed runs that are tried again go on from their last checkpoint.
+def reset(planned: Sequence[Planned], retry: Again) -> None:
+    """Let failed runs that are tried again go on from their last checkpoint, or set aside what there is of them.
 
     Args:
         planned: the runs of a study.
-        retry: ids of those that are tried again.
+        retry: those that are tried again.
     """
     from prx_scale.attempts import Attempts
     from prx_scale.runs import RunRecord, State
 
     for each in planned:
-        if each.due and each.run.id in retry and each.folder.exists():
+        if not each.due or each.run.id not in retry.jobs or not each.folder.exists():
+            continue
+        if retry.fresh:
+            _set_aside(each.folder)
+        else:
             Attempts(each.folder).retry()
             record = RunRecord(each.folder)
             info = record.read()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -26,13 +26,16 @@ LONGEST_MINUTES = 24 * 60
 """Of one start: what takes longer saves its state at the limit and goes on."""
 
 
-def sizes(runs: Sequence[RunConfig], settings: SlurmSettings, console: Console | None) -> dict[str, Sized]:
+def sizes(
+    runs: Sequence[RunConfig], settings: SlurmSettings, console: Console | None, keep: Callable[[], None]
+) -> dict[str, Sized]:
     """What the planner would ask for, for the runs whose table leaves nodes or time out.
 
     Args:
         runs: that are due.
         settings: the study's [slurm] table.
         console: where it is told; None for silence.
+        keep: is called ahead of each plan, which takes some seconds.
 
     Returns:
         By run id; runs that need nothing of it are left out.
@@ -48,6 +51,7 @@ def sizes(runs: Sequence[RunConfig], settings: SlurmSettings, console: Console |
             continue
         key = (run.model, run.data, run.training.batch, run.training.steps, run.parallel, table)
         if key not in seen:
+            keep()
             seen[key] = _size(run, table, settings.where)
             if console:
                 console.print(

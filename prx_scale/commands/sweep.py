@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from prx_scale.study import Study
     from slurm.ledger import Executor
     from slurm.local import Job, Outcome
-    from slurm.plan import Planned
+    from slurm.plan import Again, Planned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ def launch_study(
     executor: Executor,
     dry_run: Literal["jobs", "scheduler"] | None,
     workers: int | None,
-    retry: Sequence[str] = (),
+    retry: Again | None = None,
 ) -> int:
     """Launch what a study still needs.
 
@@ -81,7 +81,7 @@ def launch_study(
         executor: where to.
         dry_run: only print what would be done; "scheduler" also asks SLURM.
         workers: runs side by side on this machine.
-        retry: ids of failed runs that are tried again.
+        retry: failed runs that are tried again.
 
     Returns:
         The exit code.
@@ -91,21 +91,22 @@ def launch_study(
     """
     from prx_scale.commands.sweep_slurm import launch_on_slurm
     from prx_scale.commands.text import plain_console
+    from slurm.plan import NO_RETRY
 
-    console = plain_console()
+    console, again = plain_console(), retry or NO_RETRY
     if executor.value == "slurm":
         if workers is not None:
             raise InputError("--workers: is for this machine; [slurm] array_parallelism bounds the jobs at work")
         tell_starts(loaded.runs, loaded.file, loaded.folder, console)
-        return launch_on_slurm(loaded, console, retry=retry, dry_run=dry_run)
+        return launch_on_slurm(loaded, console, retry=again, dry_run=dry_run)
     if dry_run == "scheduler":
         raise InputError("--dry-run=scheduler: asks SLURM, so it needs --executor slurm")
     if workers is not None and workers < 1:
         raise InputError(f"--workers: {workers} is too small; at least 1")
-    return _launch_here(loaded, console, dry_run=dry_run is not None, workers=workers, retry=retry)
+    return _launch_here(loaded, console, dry_run=dry_run is not None, workers=workers, retry=again)
 
 
-def _launch_here(loaded: Study, console: Console, *, dry_run: bool, workers: int | None, retry: Sequence[str]) -> int:
+def _launch_here(loaded: Study, console: Console, *, dry_run: bool, workers: int | None, retry: Again) -> int:
     from prx_scale import study
     from prx_scale.commands.retry import reset
     from slurm.plan import jobs_of, plan

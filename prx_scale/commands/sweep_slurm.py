@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from slurm.executor import Place
     from slurm.launching import Launch
     from slurm.ledger import JobRecord
-    from slurm.plan import Jobs, Planned
+    from slurm.plan import Again, Jobs, Planned
 
 DryRun = Literal["jobs", "scheduler"]
 Count = Callable[[Sequence["JobRecord"]], None]
 
 
-def launch_on_slurm(study: Study, console: Console, *, retry: Collection[str] = (), dry_run: DryRun | None) -> int:
+def launch_on_slurm(study: Study, console: Console, *, retry: Again, dry_run: DryRun | None) -> int:
     """Submit what a study still needs.
 
     Args:
         study: the study.
         console: where it is told.
-        retry: ids of failed runs that are tried again.
+        retry: failed runs that are tried again.
         dry_run: only print what would be submitted; "scheduler" also asks SLURM whether it would take it.
 
     Returns:
@@ -51,13 +51,14 @@ def launch_on_slurm(study: Study, console: Console, *, retry: Collection[str] = 
         from prx_scale import study as studies
 
         studies.keep_copy(study)
-        jobs, planned, launch = _decide(study, console, retry, asks=True)
+        jobs, planned, launch = _decide(study, console, retry, asks=True, keep=keep)
         reset(planned, retry)
         if not launch.jobs:
             return _nothing(planned, study.folder, console)
         from slurm.launching import commit
         from slurm.snapshot import describe, take_snapshot
 
+        keep()
         snapshot = take_snapshot(study.folder.resolve())
         console.print(describe(snapshot), soft_wrap=True)
         with _counted(launch.jobs, console) as count:
@@ -84,7 +85,7 @@ def _answers(console: Console, *, needed: bool) -> bool:
 
 
 def _decide(
-    study: Study, console: Console, retry: Collection[str], *, asks: bool
+    study: Study, console: Console, retry: Again, *, asks: bool, keep: Callable[[], None] = lambda: None
 ) -> tuple[Jobs, list[Planned], Launch]:
     from prx_scale.commands.sizing import sizes
     from prx_scale.commands.sweep import plan_table
@@ -102,7 +103,7 @@ def _decide(
     _, options = study.slurm.of_depth(0)
     limits = site_limits(dict(options)) if asks else SiteLimits(max_array_size=1001, max_job_count=10_000)
     calls = StudyCalls(study=folder, settings=study.slurm)
-    sized = sizes(due, study.slurm, console)
+    sized = sizes(due, study.slurm, console, keep)
     return jobs, planned, decide(study, planned, unscored(planned), jobs, calls, sized, limits)
 
 
@@ -121,7 +122,7 @@ def _place(study: Study, code: Path | None) -> Place:
     )
 
 
-def _show(study: Study, console: Console, retry: Collection[str], dry_run: DryRun) -> int:
+def _show(study: Study, console: Console, retry: Again, dry_run: DryRun) -> int:
     from prx_scale.commands.sweep_output import print_launch, scheduler_opinions
     from slurm.snapshot import planned_folder
 

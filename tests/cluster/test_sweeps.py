@@ -162,6 +162,13 @@ def test_a_failing_run_is_grouped_by_cause_and_the_rest_goes_on(idle_cluster: Cl
     assert all(run in page for run in states)
     refused = sweep.prx("sweep", str(folder), "--executor", "slurm", code=None)
     assert "prx-scale retry" in refused
+    # Two who try again at once start each run once.
+    words = prx_command("retry", str(folder))
+    both = [subprocess.Popen(words, env=sweep.environment, stdout=subprocess.DEVNULL) for _ in range(2)]
+    # The second finds nothing to do, or, where it is late, nothing that has failed.
+    assert sorted(each.wait(timeout=120) for each in both) in ([0, 0], [0, 2])
+    assert len(sweep.jobs()) == 5
+    assert len({job.run for job in sweep.jobs()}) == 3
 
 
 def test_what_slurm_refuses_is_told_in_its_words(idle_cluster: Cluster, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def sized(folder: Path, slurm: str, *, steps: int = 1000, precision: str = "bflo
     """What the planner says, by depth."""
     (folder / "study.toml").write_text(STUDY.format(slurm=slurm, steps=steps, precision=precision))
     loaded = study.load(folder)
-    found = sizes(loaded.runs, loaded.slurm, None)
+    found = sizes(loaded.runs, loaded.slurm, None, lambda: None)
     return {run.model.depth: found[run.id] for run in loaded.runs if run.id in found}
 
 

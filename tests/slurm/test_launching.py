@@ -18,7 +18,7 @@ from slurm.executor import Place, script
 from slurm.jobstatus import JobStatus
 from slurm.launching import Launch, decide, unscored
 from slurm.ledger import Executor, JobRecord, Kind, Ledger, note_cancelled, note_jobs, read_ledger
-from slurm.plan import Action, Jobs, plan
+from slurm.plan import Action, Again, Jobs, plan
 from tests.prx_scale.test_runs import make_info
 
 STUDY = """
@@ -118,7 +118,9 @@ def test_only_what_is_missing_is_submitted(loaded: study.Study) -> None:
         new: Action.START,
     }
     assert planned[crashed].reason == "job 9_2 ended: OUT_OF_MEMORY"
-    assert plan(loaded.runs, loaded.folder, jobs, retry=[crashed])[3].action is Action.START
+    assert plan(loaded.runs, loaded.folder, jobs, Again(jobs={crashed: "9_2"}))[3].action is Action.START
+    # Somebody else has given it another job in the meantime.
+    assert plan(loaded.runs, loaded.folder, jobs, Again(jobs={crashed: "8"}))[3].action is Action.SKIP_FAILED
     made = launch(loaded, jobs=jobs)
     assert sorted(made.runs) == sorted([cancelled, new])
     # The run that is done has no scores yet.
