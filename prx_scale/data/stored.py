@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prx_scale.config import RunConfig
-from prx_scale.data.batchplan import BatchPlan
 from prx_scale.data.captions import caption_mix, draw_kinds
-from prx_scale.data.orders import ShuffledOrder
+from prx_scale.data.pools import Pool, PooledBatches
 from prx_scale.data.shapes.hashing import uniforms
 from prx_scale.data.store import Store
 from prx_scale.data.store.batch import EncodedBatch
@@ -70,9 +69,10 @@ class StoredTraining:
                 f"{self.store.folder}: has no sample of {run.data.image_size} pixels for training that has a caption "
                 f"of {', '.join(self.mix.kinds)} and is not held out"
             )
-        blocks = self.store.blocks()
-        samples = ShuffledOrder(kept, len(self.view.buckets), seed=run.data.seed, stage=order, starts=blocks)
-        self.plan = BatchPlan(samples, run.training.batch)
+        pool = Pool(assigned=kept, starts=self.store.blocks())
+        self.batches = PooledBatches(
+            [pool], len(self.view.buckets), seed=run.data.seed, order=order, batch=run.training.batch
+        )
 
     def batch(self, indices: Numbers) -> StoredSamples:
         """The samples at some places of training, where its order began with training.
@@ -89,8 +89,9 @@ class StoredTraining:
             places: (B,) of one step.
             indices: (B,) their places in training, which name their draws.
         """
-        (step,) = np.unique(places // self.plan.batch)
-        numbers = self.plan.at(int(step)).samples[places % self.plan.batch]
+        size = self.run.training.batch
+        (step,) = np.unique(places // size)
+        numbers = self.batches.at(int(step)).numbers[places % size]
         available = self.store.available(numbers, self.mix.kinds)
         kinds = self.mix.choose_kinds(available, seed=self.run.data.seed, indices=indices)
         of_store = np.array([*(self.store.kinds.index(kind) for kind in self.mix.kinds), -1])

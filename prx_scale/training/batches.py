@@ -32,6 +32,16 @@ class Batch:
     t: Tensor
     context: Tensor
     pooled: Tensor
+    mask: Tensor | None = None
+    """(B, L), true at real tokens of the text; None where every token counts."""
+    size: Tensor | None = None
+    """(B, 6) original height and width, top and left of the cut, target height and width; None where unknown."""
+
+    @property
+    def conditions(self) -> dict[str, Tensor]:
+        """What the backbone is told: its keyword arguments."""
+        named = {"t": self.t, "context": self.context, "pooled": self.pooled, "mask": self.mask, "size": self.size}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
 def training_batch(run: RunConfig, dataset: Dataset, indices: Indices) -> Batch:
@@ -170,8 +180,7 @@ class SampleLoader(BaseDataLoader):
                 batch, self.seen = coming.result()
                 start = self.seen
                 coming = ahead.submit(self._made, start)
-                inputs = {"noise": batch.noise, "t": batch.t, "context": batch.context, "pooled": batch.pooled}
-                yield inputs, batch.x0
+                yield {"noise": batch.noise, **batch.conditions}, batch.x0
 
     def _made(self, seen: int) -> tuple[Batch, int]:
         """This process's micro-batch after those seen, and how many are seen with it."""

@@ -123,7 +123,7 @@ def _step(run: RunConfig, model: MMDiT, dataset: Dataset, step: int) -> None:
 
 
 def _forward(model: MMDiT, batch: Batch) -> Tensor:
-    return model(interpolate(batch.x0, batch.noise, batch.t), t=batch.t, context=batch.context, pooled=batch.pooled)
+    return model(interpolate(batch.x0, batch.noise, batch.t), **batch.conditions)
 
 
 @torch.no_grad()

@@ -107,7 +107,7 @@ class DiffusionTrainer(Trainer):
         """From data, noise and time to the network's input z_t and its target eps - x0."""
         x0, noise, t = labels, input_dict["noise"], input_dict["t"]
         self.ntokens_seen += len(x0) * self.config.training.seq_len
-        conditions = {"t": t, "context": input_dict["context"], "pooled": input_dict["pooled"]}
+        conditions = {name: tensor for name, tensor in input_dict.items() if name != "noise"}
         return interpolate(x0, noise, t), velocity(x0, noise), conditions
 
     def forward_backward_step(self, **step: Any) -> Tensor:

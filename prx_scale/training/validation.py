@@ -126,11 +126,7 @@ class Validator:
         )
 
     def _errors(self, model: nn.Module, batch: Batch) -> Tensor:
-        x0, noise, t = (tensor.to(self.device) for tensor in (batch.x0, batch.noise, batch.t))
-        predicted = model(
-            interpolate(x0, noise, t),
-            t=t,
-            context=batch.context.to(self.device),
-            pooled=batch.pooled.to(self.device),
-        )
+        x0, noise = batch.x0.to(self.device), batch.noise.to(self.device)
+        conditions = {name: tensor.to(self.device) for name, tensor in batch.conditions.items()}
+        predicted = model(interpolate(x0, noise, conditions["t"]), **conditions)
         return (predicted - velocity(x0, noise)).square().flatten(1).mean(1).double().cpu()

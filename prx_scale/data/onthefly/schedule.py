@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prx_scale.data.batchplan import BatchPlan
-from prx_scale.data.orders import ShuffledOrder
+from prx_scale.data.pools import Pool, PooledBatches
 from prx_scale.data.shapes.hashing import mix
 from prx_scale.errors import InputError
 
@@ -104,10 +103,10 @@ class Planner:
         """
         schedule.check()
         self.schedule = schedule
-        order = ShuffledOrder(
-            schedule.assigned, schedule.kinds, seed=schedule.seed, stage=schedule.stage, starts=schedule.starts
+        pool = Pool(assigned=schedule.assigned, starts=schedule.starts)
+        self._batches = PooledBatches(
+            [pool], schedule.kinds, seed=schedule.seed, order=schedule.stage, batch=schedule.batch
         )
-        self._plan = BatchPlan(order, schedule.batch)
 
     def wanted(self, item: int) -> Wanted:
         """The samples of a micro-batch.
@@ -118,8 +117,8 @@ class Planner:
         schedule = self.schedule
         start = schedule.seen(item) + schedule.rank * schedule.size
         places = np.arange(start, start + schedule.size, dtype=np.int64)
-        batch = self._plan.at(start // schedule.batch)
-        return Wanted(item=item, bucket=batch.bucket, numbers=batch.samples[places % schedule.batch], places=places)
+        batch = self._batches.at(start // schedule.batch)
+        return Wanted(item=item, bucket=batch.bucket, numbers=batch.numbers[places % schedule.batch], places=places)
 
     def stand_in(self, place: int, bucket: int, attempt: int) -> int:
         """A sample of the same bucket in the place of one that cannot be used, the same after every restart.

@@ -65,8 +65,8 @@ def test_a_step_has_one_bucket_on_all_ranks_and_resumes_on_other_numbers_of_them
 
 def test_an_epoch_has_every_sample_that_is_not_held_out(run: RunConfig) -> None:
     dataset, heldout = StoredTraining(run), set(StoredHeldout(run).numbers.tolist())
-    length = dataset.plan.order.length
-    seen = [number for step in range(3 * length // 8) for number in dataset.plan.at(step).samples.tolist()]
+    (length,) = dataset.batches.lengths
+    seen = [number for step in range(3 * length // 8) for number in dataset.batches.at(step).numbers.tolist()]
     away = heldout_numbers(dataset.view.assigned, run.data.heldout).tolist()
     assert heldout <= set(away) and len(away) == pytest.approx(0.2 * SAMPLES * 0.8, abs=6)
     assert set(seen) == {number for number in range(SAMPLES) if bucket_of(number) >= 0} - set(away)
@@ -78,9 +78,9 @@ def test_captions_and_latents_are_named_by_place_and_normalised(run: RunConfig) 
     places = np.arange(8)
     first = dataset.batch(places)
     assert np.array_equal(first.image, StoredTraining(run).batch(places).image)
-    numbers = dataset.plan.at(0).samples
-    step = next(step for step in range(1, 60) if set(dataset.plan.at(step).samples.tolist()) & set(numbers.tolist()))
-    again = dataset.plan.at(step).samples
+    numbers = dataset.batches.at(0).numbers
+    step = next(step for step in range(1, 60) if set(dataset.batches.at(step).numbers.tolist()) & set(numbers.tolist()))
+    again = dataset.batches.at(step).numbers
     number = next(iter(set(again.tolist()) & set(numbers.tolist())))
     other = dataset.batch(np.arange(step * 8, step * 8 + 8)).image[again.tolist().index(number)]
     assert not np.allclose(first.image[numbers.tolist().index(number)], other)
@@ -101,7 +101,7 @@ def test_a_caption_is_of_a_kind_that_the_sample_has(run: RunConfig) -> None:
     dataset = StoredTraining(run)
     kinds: set[int] = set()
     for step in range(12):
-        numbers, places = dataset.plan.at(step).samples, np.arange(step * 8, step * 8 + 8)
+        numbers, places = dataset.batches.at(step).numbers, np.arange(step * 8, step * 8 + 8)
         chosen = dataset.mix.choose_kinds(dataset.store.available(numbers, dataset.mix.kinds), seed=0, indices=places)
         encoded = dataset.view.batch(numbers, chosen)
         clip = encoded.states["clip-l"].tokens
@@ -152,9 +152,9 @@ def test_fewer_held_out_than_validation_takes_are_refused(run: RunConfig) -> Non
 def test_samples_without_a_wanted_caption_are_left_out_or_have_the_empty_one(run: RunConfig) -> None:
     long = replace(run, captions=replace(run.captions, kinds=("long",), weights=(1.0,)))
     skipping = StoredTraining(long)
-    assert all(number % 3 != 1 for step in range(9) for number in skipping.plan.at(step).samples)
+    assert all(number % 3 != 1 for step in range(9) for number in skipping.batches.at(step).numbers)
     empty = StoredTraining(replace(long, captions=replace(long.captions, missing="empty")))
-    step = next(step for step in range(60) if empty.plan.at(step).bucket == 1)
+    step = next(step for step in range(60) if empty.batches.at(step).bucket == 1)
     context = empty.batch(np.arange(step * 8, step * 8 + 8)).context
     assert bool((context == context[:1]).all())
 
