@@ -18,9 +18,10 @@ from prx_scale import runs, sources
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
 from prx_scale.models.build import model_shape
-from prx_scale.models.sizes import parameters, training_flops
+from prx_scale.models.sizes import parameters
 from prx_scale.runs import now, write_atomically
 from prx_scale.study import Study
+from prx_scale.turns import Turns
 from scaling import FitInputError, FitResult, Points, fit
 
 SCHEMA = 1
@@ -90,15 +91,12 @@ def _points_csv(points: Points, study: Study) -> str:
     columns = {"params": points.params, "data": points.data, "flops": points.flops, "loss": points.loss}
     frame = pl.DataFrame({name: value for name, value in columns.items() if value is not None})
     frame = frame.with_columns(pl.Series("run", points.cluster, dtype=pl.String))
-    known = pl.DataFrame(
-        [
-            {"run": r.run, "depth": r.depth, "seed": r.seed, "batch": r.config["training"]["batch"]}
-            for r in _infos(study)
-        ]
-    )
+    infos = _infos(study)
+    known = pl.DataFrame([{"run": info.run, "depth": info.depth, "seed": info.seed} for info in infos])
     frame = frame.join(known, on="run", how="left", maintain_order="left")
-    step = (pl.col("data") / pl.col("batch")).round().cast(pl.Int64).alias("step")
-    return frame.with_columns(step).drop("batch").write_csv()
+    validated = runs.load(study.folder, "validation")
+    steps = validated.select("run", pl.col("samples").cast(pl.Float64).alias("data"), "step").unique()
+    return frame.join(steps, on=["run", "data"], how="left", maintain_order="left").write_csv()
 
 
 def _infos(study: Study) -> list[runs.RunInfo]:
@@ -126,9 +124,8 @@ def _held_out(study: Study) -> list[Forecast]:
 
 
 def _size(run: RunConfig) -> tuple[int, int, float]:
-    shape = model_shape(run)
-    samples = run.training.steps * run.training.batch
-    return parameters(shape).backbone, samples, float(samples * training_flops(shape))
+    totals = Turns(run).totals(run.training.steps)
+    return parameters(model_shape(run)).backbone, totals.samples, float(totals.flops)
 
 
 def predict_held_out(study: Study, result: FitResult) -> list[Forecast]:

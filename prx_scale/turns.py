@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from prx_scale.config import RunConfig
-from prx_scale.models.build import model_shape
+from prx_scale.models.build import model_shape, position_side
 from prx_scale.models.sizes import training_flops
 from prx_scale.stages import StageSettings, StepSources, as_run, resolve, samples_before, stage_at, step_after
 from prx_scale.stages import step_sources as sources_of
@@ -28,6 +28,16 @@ class Turn:
     """Samples that all processes have seen before the step."""
     run: RunConfig
     """With image size, batch and shift of the batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Steps of a run whose batches are alike."""
+
+    name: str
+    """Of their stage, and what is replayed; empty where a run has no stages."""
+    run: RunConfig
+    """That these steps would be by themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +96,37 @@ class Turns:
             done = min(step, stage.last) - stage.first
             if done <= 0:
                 break
-            replayed = 0
-            if stage.replay is not None:
-                replayed = int(np.count_nonzero(self._sources(stage.number).replayed[:done]))
+            replayed = self._replayed(stage, done)
             for number, steps in ((stage.number, done - replayed), (stage.replay or 0, replayed)):
                 samples += steps * stage.batch
                 tokens += steps * stage.batch * self._costs[number][0]
                 flops += steps * stage.batch * self._costs[number][1]
         return Totals(samples=samples, tokens=tokens, flops=flops)
+
+    def parts(self) -> tuple[Part, ...]:
+        """The run taken apart into steps whose batches are alike, for what each of them costs."""
+        found: list[Part] = []
+        for stage in self.stages:
+            replayed = self._replayed(stage, stage.steps)
+            sources = [(stage.number, stage.steps - replayed), (stage.replay or 0, replayed)]
+            for number, steps in sources:
+                if steps:
+                    again = "" if number == stage.number else f", replaying {self.stages[number].name}"
+                    alone = _as_batches(self.run, self.stages[number], stage)
+                    model = replace(
+                        self.run.model,
+                        position_grid=position_side(self.run),
+                        position_base=self.run.model.position_base or self.run.grid_side,
+                    )
+                    alone = replace(alone, model=model, training=replace(alone.training, steps=steps))
+                    found.append(Part(name=f"{stage.name}{again}", run=alone))
+        return tuple(found) if self.run.stages else (Part(name="", run=self.run),)
+
+    def _replayed(self, stage: StageSettings, done: int) -> int:
+        """Of the first steps of a stage, those with a batch of another."""
+        if stage.replay is None:
+            return 0
+        return int(np.count_nonzero(self._sources(stage.number).replayed[:done]))
 
     def _drawn(self, number: int) -> StepSources:
         return sources_of(self.stages[number], self.run.data.seed)

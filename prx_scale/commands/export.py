@@ -165,11 +165,13 @@ class _Writing:
             write_transformer(folder / "transformer", model)
             write_pipeline(folder, shift=self.run.shift, components=components)
             write_json(folder / MARKER, self.provenance)
-        words = ", ".join([f'"{self.out}"', *(f"{name}=None" for name in null)]) + ")"
+        words = ", ".join(f"{name}=None" for name in null)
         return [
             "load it:",
             "  pipe = StableDiffusion3Pipeline.from_pretrained(",
+            f'    "{self.out}",',
             *textwrap.wrap(words, 76, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False),
+            "  )",
             "sample it at our sampler's times:",
             "  pipe(..., sigmas=numpy.linspace(1, 0, steps + 1)[:-1])",
         ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +16,8 @@ from prx_scale.commands import exits
 from prx_scale.errors import InputError
 
 if TYPE_CHECKING:
-    from prx_scale.planning import Choices, Machine, Plan, PlannedRun
+    from prx_scale.commands.plan_study import Work
+    from prx_scale.planning import Machine, Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,27 +90,44 @@ class PlanVerb:
         Raises:
             InputError: sizes, layouts or batches that cannot be.
         """
-        from prx_scale.commands.plan_output import print_plan, print_sizes, sizes_json
+        from prx_scale.commands.plan_output import print_sizes, sizes_json
 
-        works = self._works()
+        runs = self._works()
+        works = [work for parts in runs for work in parts]
         if self.json != "-":
-            for run, _, _ in works:
-                print_sizes(run, self.gpus)
+            for work in works:
+                print_sizes(work.run, self.gpus, work.stage)
         if _torch_is_missing():
-            self._write([sizes_json(run) for run, _, _ in works])
-        plans = [self._plan(*work) for work in works]
+            self._write([sizes_json(work.run) for work in works], [])
+        plans = [[self._plan(work) for work in parts] for parts in runs]
+        self._say(runs, plans)
+        return exits.DONE if all(plan.fits for parts in plans for plan in parts) else exits.FAILED
+
+    def _say(self, runs: list[tuple[Work, ...]], plans: list[list[Plan]]) -> None:
+        from prx_scale.commands.plan_output import print_plan, print_whole
+        from prx_scale.commands.plan_study import whole
         from prx_scale.planning import to_json
 
-        self._write([to_json(plan, self.price) for plan in plans])
-        if self.json != "-":
-            for plan in plans:
-                print_plan(plan, price=self.price, top=self.top)
-        return exits.DONE if all(plan.fits for plan in plans) else exits.FAILED
+        documents = [
+            {**to_json(plan, self.price), "stage": work.stage or None}
+            for works, parts in zip(runs, plans, strict=True)
+            for work, plan in zip(works, parts, strict=True)
+        ]
+        self._write(documents, [whole(parts).to_json(self.price) for parts in plans])
+        if self.json == "-":
+            return
+        for works, parts in zip(runs, plans, strict=True):
+            for work, plan in zip(works, parts, strict=True):
+                print_plan(plan, price=self.price, top=self.top, stage=work.stage)
+            if len(parts) > 1:
+                print_whole(whole(parts), price=self.price)
 
-    def _works(self) -> list[tuple[PlannedRun, Machine, Choices]]:
+    def _works(self) -> list[tuple[Work, ...]]:
+        from prx_scale.commands.plan_study import works_of_study
+
         if (self.study is None) == (self.depth == 0):
             raise InputError("plan: give --depth, or a study file; one of them")
-        return [self._one()] if self.study is None else self._of_study(self.study)
+        return [(self._one(),)] if self.study is None else works_of_study(self.study, self._machine, averages=self.ema)
 
     def _machine(self, precision: str) -> Machine:
         from prx_scale.planning import machine
@@ -126,7 +144,8 @@ class PlanVerb:
             headroom=self.memory_headroom,
         )
 
-    def _one(self) -> tuple[PlannedRun, Machine, Choices]:
+    def _one(self) -> Work:
+        from prx_scale.commands.plan_study import Work
         from prx_scale.config import Parallel, Training
         from prx_scale.planning import Choices, sd3_run
 
@@ -151,39 +170,21 @@ class PlanVerb:
             checkpointing=self.ac,
             micro_batch=self.micro_batch,
         )
-        return run, self._machine(self.precision), choices
+        return Work(run=run, machine=self._machine(self.precision), choices=choices)
 
-    def _of_study(self, file: Path) -> list[tuple[PlannedRun, Machine, Choices]]:
-        """The runs of a study that differ in what they take."""
-        from prx_scale import study
-        from prx_scale.planning import choices_of, planned
-
-        works: dict[object, tuple[PlannedRun, Machine, Choices]] = {}
-        for run in study.load(file).runs:
-            own = replace(planned(run), averages=self.ema)
-            training = own.training
-            if training.precision == "float8":
-                raise InputError(
-                    f"{file}: [training] precision: float8 cannot be traced without a GPU that has it; plan "
-                    '"bfloat16", which needs no less memory and time'
-                )
-            key = (own.shape, training.batch, training.steps, training.precision, training.optimizer, own.parallel)
-            works.setdefault(key, (own, self._machine(training.precision), choices_of(own)))
-        return list(works.values())
-
-    def _plan(self, run: PlannedRun, machine: Machine, choices: Choices) -> Plan:
+    def _plan(self, work: Work) -> Plan:
         # Without a GPU in sight torch plans on any machine alike; it looks when it is first asked.
         if "torch" not in sys.modules:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         from prx_scale.planning import plan
 
         with _progress() as say:
-            return plan(run, self.gpus, machine, choices, say)
+            return plan(work.run, self.gpus, work.machine, work.choices, say)
 
-    def _write(self, documents: list[dict[str, object]]) -> None:
+    def _write(self, documents: Sequence[Mapping[str, object]], wholes: Sequence[Mapping[str, object]]) -> None:
         from prx_scale.commands.point_options import write_json
 
-        write_json(documents[0] if self.study is None else {"plans": documents}, self.json)
+        write_json(documents[0] if self.study is None else {"plans": documents, "runs": wholes}, self.json)
         if self.json not in (None, "-"):
             print(f"wrote {self.json}")
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from prx_scale.commands.text import number, plain_console
 
 if TYPE_CHECKING:
+    from prx_scale.commands.plan_study import Whole
     from prx_scale.planning import Estimate, Plan, PlannedRun
 
 GIB = 2**30
@@ -25,12 +26,13 @@ KINDS = {
 }
 
 
-def print_sizes(run: PlannedRun, gpus: int) -> None:
+def print_sizes(run: PlannedRun, gpus: int, stage: str = "") -> None:
     """Print what needs no torch: parameters and FLOPs, which are exact.
 
     Args:
         run: the run.
         gpus: that it is planned on.
+        stage: that the run is of another; empty where it is whole.
     """
     from prx_scale.models.sizes import forward_flops, parameters
 
@@ -39,7 +41,7 @@ def print_sizes(run: PlannedRun, gpus: int) -> None:
     counts, flops = parameters(shape), forward_flops(shape)
     rows, columns = run.grid
     console.print(
-        Text(f"depth {shape.depth}, hidden {shape.hidden}, {run.model.heads} heads", style="bold"),
+        Text(f"{_stage(stage)}depth {shape.depth}, hidden {shape.hidden}, {run.model.heads} heads", style="bold"),
         Text(f"{rows} x {columns} image tokens and {shape.text_tokens} of text"),
         Text(f"{training.steps} steps of {training.batch} images on {gpus} GPUs, {training.precision}"),
         sep="\n",
@@ -69,15 +71,23 @@ def sizes_json(run: PlannedRun) -> dict[str, Any]:
     return sizes_of(parameters(run.shape), forward_flops(run.shape), images)
 
 
-def print_plan(plan: Plan, *, price: float, top: int) -> None:
+def _stage(name: str) -> str:
+    return f"stage {name}: " if name else ""
+
+
+def print_plan(plan: Plan, *, price: float, top: int, stage: str = "") -> None:
     """Print a plan.
 
     Args:
         plan: the plan.
         price: of a GPU for an hour; 0 where none was given.
         top: layouts shown.
+        stage: that it is of; empty where it is of a whole run.
     """
     console = plain_console()
+    if stage:
+        console.print()
+        console.print(Text(f"stage {stage}, depth {plan.run.model.depth}", style="bold"))
     for title, table in (_layouts(plan, top), _memory(plan), _time(plan)):
         console.print()
         console.print(Text(title, style="bold"))  # not the table's own title, which would be broken at its width
@@ -85,6 +95,22 @@ def print_plan(plan: Plan, *, price: float, top: int) -> None:
     console.print()
     for line in _closing(plan, price):
         console.print(line)
+
+
+def print_whole(whole: Whole, *, price: float) -> None:
+    """Print what all stages of a run come to.
+
+    Args:
+        whole: all of them.
+        price: of a GPU for an hour; 0 where none was given.
+    """
+    cost = f", cost {whole.gpu_hours * price:,.0f} at {price:g}" if price else ""
+    console = plain_console()
+    console.print()
+    console.print(Text(f"all stages, depth {whole.depth}", style="bold"))
+    console.print(Text(f"exact: {whole.flops:.3e} FLOPs for {number(whole.images)} images"))
+    hours = f"{whole.seconds / 86400:.3g} days, {number(whole.gpu_hours)} GPU-hours"
+    console.print(Text(f"estimate: {hours}{cost}, each stage with its own layout"))
 
 
 def _table(*headings: str, left: int = 1) -> Table:

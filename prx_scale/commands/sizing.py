@@ -49,7 +49,7 @@ def sizes(
         table, _ = settings.of_depth(run.model.depth)
         if (table.nodes and table.time) or not (table.gpu and table.gpus_per_node) or find_spec("torch") is None:
             continue
-        key = (run.model, run.data, run.training.batch, run.training.steps, run.parallel, table)
+        key = (run.model, run.data, run.training.batch, run.training.steps, run.stages, run.parallel, table)
         if key not in seen:
             keep()
             seen[key] = _size(run, table, settings.where)
@@ -66,21 +66,22 @@ def _size(run: RunConfig, table: SlurmTable, where: str) -> Sized:
     # Without a GPU in sight torch plans on any machine alike; it looks when it is first asked.
     if "torch" not in sys.modules:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    from prx_scale.planning import choices_of, machine, plan, planned
+    from prx_scale.commands.plan_study import works_of
+    from prx_scale.planning import machine, plan
 
-    own = planned(run)
     if run.training.precision == "float8":  # it cannot be traced without a GPU that has it, and needs no more
-        own = replace(own, training=replace(own.training, precision="bfloat16"))
-    rates = machine(table.gpu, precision=own.training.precision, per_node=table.gpus_per_node)
+        run = replace(run, training=replace(run.training, precision="bfloat16"))
+    rates = machine(table.gpu, precision=run.training.precision, per_node=table.gpus_per_node)
     nodes = table.nodes or 1
     while True:
-        made = plan(own, nodes * table.gpus_per_node, rates, choices_of(own))
-        if made.fits:
-            seconds = made.seconds
-            return Sized(nodes=nodes, minutes=min(LONGEST_MINUTES, math.ceil(seconds * MARGIN / 60) + START_MINUTES))
+        plans = [plan(work.run, nodes * table.gpus_per_node, rates, work.choices) for work in works_of(run, rates)]
+        if all(made.fits for made in plans):
+            minutes = math.ceil(sum(made.seconds for made in plans) * MARGIN / 60) + START_MINUTES
+            return Sized(nodes=nodes, minutes=min(LONGEST_MINUTES, minutes))
         nodes *= 2
         if table.nodes or nodes > MOST_NODES:
+            remedy = next(made.remedy for made in plans if not made.fits)
             raise InputError(
                 f"{where}: {run.id} does not fit {nodes // 2} nodes of {table.gpus_per_node} {table.gpu}; "
-                f"{made.remedy or 'see `prx-scale plan`'}"
+                f"{remedy or 'see `prx-scale plan`'}"
             )

@@ -131,7 +131,8 @@ def plan_table(planned: Sequence[Planned]) -> Table:
 
     from prx_scale.commands.text import number
     from prx_scale.models.build import model_shape
-    from prx_scale.models.sizes import parameters, training_flops
+    from prx_scale.models.sizes import parameters
+    from prx_scale.turns import Turns
 
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "depth", "hidden", "params", "embedding", "FLOPs/image", "steps", "images", "FLOPs"):
@@ -139,11 +140,10 @@ def plan_table(planned: Sequence[Planned]) -> Table:
     table.add_column("launch")
     for each in planned:
         run, shape = each.run, model_shape(each.run)
-        images = run.training.steps * run.training.batch
-        counts, flops = parameters(shape), training_flops(shape)
-        sizes = (shape.depth, shape.hidden, counts.backbone, counts.embedding, flops)
-        totals = (run.training.steps, images, images * flops)
-        table.add_row(run.id, *map(number, (*sizes, *totals)), each.action.value)
+        counts, totals = parameters(shape), Turns(run).totals(run.training.steps)
+        sizes = (shape.depth, shape.hidden, counts.backbone, counts.embedding, totals.flops // totals.samples)
+        work = (run.training.steps, totals.samples, totals.flops)
+        table.add_row(run.id, *map(number, (*sizes, *work)), each.action.value)
     return table
 
 

@@ -149,3 +149,23 @@ cli.main()
     assert "8,056,627,520" in done.stdout
     assert "needs torch: pip install 'prx-scale[train]'" in done.stderr
     assert json.loads(path.read_text())["params_total"]["value"] == 8_056_627_520
+
+
+@pytest.mark.slow
+def test_the_stages_of_a_run_are_planned_one_by_one_and_summed(tmp_path: Path) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text(
+        '[study]\nname = "s"\n[model]\ndepth = 1\npatch = 4\nposition_grid = 8\n[training]\nbatch = 16\nwarmup = 0\n'
+        '[[stage]]\nname = "small"\nsteps = 10\n'
+        '[[stage]]\nname = "large"\nsteps = 20\nimage_size = 32\nbatch = 8\nreplay = "small"\nreplay_share = 0.5\n'
+    )
+    found = document(str(study), "--gpus", "2", "--price", "3")
+    assert [each["stage"] for each in found["plans"]] == ["small", "large", "large, replaying small"]
+    assert [each["run"]["image_tokens"] for each in found["plans"]] == [16, 64, 16]
+    assert [each["run"]["batch"] for each in found["plans"]] == [16, 8, 8]
+    assert sum(each["run"]["steps"] for each in found["plans"]) == 30
+    (whole,) = found["runs"]
+    assert whole["images"] == 10 * 16 + 20 * 8
+    assert whole["flops_per_run"] == sum(each["flops_per_run"]["value"] for each in found["plans"])
+    assert whole["gpu_hours"] == pytest.approx(sum(each["gpu_hours"]["value"] for each in found["plans"]))
+    assert whole["cost"] == pytest.approx(3 * whole["gpu_hours"])
