@@ -87,7 +87,7 @@ class ShuffledOrder:
         self._bounds = np.append(starts, len(buckets)).astype(np.int64)
         self._counts = np.stack([self._count(block) for block in range(len(starts))])
         self._stream = mix(mix(np.array([(seed << 8) | Purpose.ORDER], dtype=np.uint64)) ^ np.uint64(stage))
-        if not self.length:
+        if not self._counts.any():
             raise ValueError("an order needs at least one sample that belongs to a bucket")
         self._blocks_of = lru_cache(maxsize=2)(self._shuffled_blocks)
         self._block = lru_cache(maxsize=2)(self._shuffled)
@@ -99,10 +99,10 @@ class ShuffledOrder:
 
     def before(self, position: int) -> Numbers:
         """(kinds,) samples of each bucket among the first `position`."""
-        epoch, rest = divmod(position, self.length)
+        epoch, rest = self._epoch_at(position)
         blocks, starts = self._blocks_of(epoch)
         whole = int(np.searchsorted(starts, rest, side="right")) - 1
-        counts = epoch * self._counts.sum(axis=0) + self._counts[blocks[:whole]].sum(axis=0)
+        counts = self._before_epoch(epoch) + self._counts_in(epoch)[blocks[:whole]].sum(axis=0)
         if rest > starts[whole]:
             seen = self._block(epoch, int(blocks[whole]))[: rest - int(starts[whole])]
             counts = counts + np.bincount(self._buckets[seen], minlength=self.kinds)
@@ -120,19 +120,31 @@ class ShuffledOrder:
             if only is None or last - first < place.length:
                 samples = self._block(place.epoch, place.block)[first:last]
                 yield samples if only is None else samples[only[self._buckets[samples]]]
-            elif self._counts[place.block, only].any():
+            elif self._counts_in(place.epoch)[place.block, only].any():
                 yield self._shuffled(place.epoch, place.block, only)
 
     def _places(self, start: int, stop: int) -> Iterator[_Place]:
         """The blocks that a stretch touches."""
         while start < stop:
-            epoch, rest = divmod(start, self.length)
+            epoch, rest = self._epoch_at(start)
             blocks, starts = self._blocks_of(epoch)
             number = int(np.searchsorted(starts, rest, side="right")) - 1
-            ends = int(starts[number + 1]) if number + 1 < len(starts) else self.length
-            begin = epoch * self.length + int(starts[number])
-            yield _Place(epoch=epoch, block=int(blocks[number]), start=begin, length=ends - int(starts[number]))
-            start = epoch * self.length + ends
+            length = int(self._counts_in(epoch)[blocks[number]].sum())
+            begin = start - rest + int(starts[number])
+            yield _Place(epoch=epoch, block=int(blocks[number]), start=begin, length=length)
+            start = begin + length
+
+    def _epoch_at(self, position: int) -> tuple[int, int]:
+        """The epoch of a position, and how far into it that is."""
+        return divmod(position, self.length)
+
+    def _before_epoch(self, epoch: int) -> Numbers:
+        """(kinds,) samples of each bucket in all epochs before one."""
+        return epoch * self._counts.sum(axis=0)
+
+    def _counts_in(self, epoch: int) -> Numbers:
+        """(blocks, kinds) samples of each block and bucket in an epoch."""
+        return self._counts
 
     def _count(self, block: int) -> Numbers:
         inside = self._buckets[self._bounds[block] : self._bounds[block + 1]]
@@ -143,9 +155,10 @@ class ShuffledOrder:
 
     def _shuffled_blocks(self, epoch: int) -> tuple[Numbers, Numbers]:
         """The blocks of an epoch that have samples, in their order, and at which place of the epoch each begins."""
-        blocks = np.flatnonzero(self._counts.sum(axis=1))
+        counts = self._counts_in(epoch)
+        blocks = np.flatnonzero(counts.sum(axis=1))
         blocks = blocks[np.argsort(self._keys(epoch, blocks, 1))]
-        sizes = self._counts[blocks].sum(axis=1)
+        sizes = counts[blocks].sum(axis=1)
         return blocks, np.cumsum(sizes) - sizes
 
     def _shuffled(self, epoch: int, block: int, only: Mask | None = None) -> Numbers:

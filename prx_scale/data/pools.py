@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from prx_scale.data.batchplan import BatchPlan
 from prx_scale.data.orders import MixedOrder, Numbers, ShuffledOrder
+from prx_scale.data.weighted import WeightedOrder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,6 +21,8 @@ class Pool:
     """(N,) bucket of each, negative where it is left out."""
     starts: Numbers | None = None
     """First samples of the blocks that are shuffled; see `ShuffledOrder`."""
+    weights: NDArray[np.floating] | None = None
+    """(N,) how often each comes in an epoch of the pool; None is once."""
     weight: float = 1.0
     """Share among the pools, in any unit, above 0."""
 
@@ -49,12 +52,9 @@ class PooledBatches:
             batch: samples of a step, over all ranks.
 
         Raises:
-            ValueError: a pool has no sample at all.
+            ValueError: a pool has no sample that is trained on.
         """
-        orders = [
-            ShuffledOrder(pool.assigned, kinds, seed=seed, stage=order + (number << 32), starts=pool.starts)
-            for number, pool in enumerate(pools)
-        ]
+        orders = [_order(pool, kinds, seed=seed, stage=order + (number << 32)) for number, pool in enumerate(pools)]
         self.lengths = tuple(each.length for each in orders)
         """Samples of each pool in one of its epochs."""
         self._mixed = None
@@ -73,3 +73,9 @@ class PooledBatches:
             return PooledBatch(bucket=found.bucket, pools=np.zeros_like(found.samples), numbers=found.samples)
         pools = self._mixed.source_of(found.samples)
         return PooledBatch(bucket=found.bucket, pools=pools, numbers=found.samples - self._mixed.offsets[pools])
+
+
+def _order(pool: Pool, kinds: int, *, seed: int, stage: int) -> ShuffledOrder:
+    if pool.weights is None:
+        return ShuffledOrder(pool.assigned, kinds, seed=seed, stage=stage, starts=pool.starts)
+    return WeightedOrder(pool.assigned, pool.weights, kinds, seed=seed, stage=stage, starts=pool.starts)

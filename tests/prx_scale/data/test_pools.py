@@ -44,3 +44,11 @@ def test_pools_of_the_same_samples_come_in_orders_of_their_own() -> None:
     parts = [batches.at(step) for step in range(10)]
     first, second = (np.concatenate([part.numbers[part.pools == pool] for part in parts]) for pool in (0, 1))
     assert first.tolist() != second.tolist()
+
+
+def test_samples_of_a_pool_come_as_often_as_they_weigh() -> None:
+    weights = np.array([0, 1, 3, 0.5] * 10, dtype=np.float32)
+    pool = Pool(assigned=np.zeros(40, dtype=np.int16), weights=weights)
+    batches = PooledBatches([pool], 1, seed=1, order=0, batch=5)
+    seen = np.bincount(np.concatenate([batches.at(step).numbers for step in range(90)]), minlength=40)
+    assert seen.sum() == 450 and np.abs(seen - 10 * weights).max() <= 3  # ten epochs of 45, about
