@@ -6,10 +6,8 @@ Steps are counted from 0 over the whole run, so the stage of step s is that of t
 from __future__ import annotations
 
 import bisect
-import glob
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +15,7 @@ from numpy.typing import NDArray
 from prx_scale.config import Data, RunConfig
 from prx_scale.data.shapes.hashing import uniforms
 from prx_scale.diffusion.draws import Purpose
-from prx_scale.errors import InputError, nearest
+from prx_scale.errors import InputError
 from prx_scale.stagetables import Source, Stage
 
 Numbers = NDArray[np.int64]
@@ -82,7 +80,7 @@ def resolve(run: RunConfig) -> tuple[StageSettings, ...]:
             lr=stage.lr or run.training.lr * stage.lr_factor,
             warmup=stage.warmup if number else run.training.warmup,
             shift=stage.shift or replace(run, data=_sized(run, stage)).shift,
-            data=tuple(source for source in stage.data if source.weight),
+            data=stage.sources,
             replay=numbers[stage.replay] if stage.replay else None,
             replay_share=stage.replay_share,
         )
@@ -189,6 +187,28 @@ def as_run(run: RunConfig, stage: StageSettings) -> RunConfig:
     return replace(run, stages=(), data=replace(run.data, image_size=stage.image_size), training=training)
 
 
+def as_source(data: Data, source: Source) -> Data:
+    """The [data] table of a run that trains on one source alone.
+
+    Args:
+        data: of the run.
+        source: with its content and sizes.
+    """
+    return replace(data, path=source.path, content=source.content, sizes=source.sizes)
+
+
+def stores_of(run: RunConfig) -> tuple[Data, ...]:
+    """The [data] tables of all stores of a run, each once, that of `[data]` first.
+
+    Args:
+        run: with its stores filled in.
+    """
+    found = {run.data.content: run.data}
+    for source in (each for stage in run.stages for each in stage.sources):
+        found.setdefault(source.content, as_source(run.data, source))
+    return tuple(found.values())
+
+
 def check_stages(run: RunConfig, where: str) -> None:
     """Refuse stages that do not fit the rest of the run.
 
@@ -229,32 +249,3 @@ def _check_stage(run: RunConfig, stage: StageSettings, where: str) -> None:
         raise InputError(
             f"{where} batch: {stage.batch} is not a multiple of [parallel] micro_batch {run.parallel.micro_batch}"
         )
-    if stage.data and run.data.dataset in ("shapes", "random"):
-        raise InputError(f'{where} data: [data] dataset = "{run.data.dataset}" reads no files')
-    if stage.data:
-        raise InputError(f"{where} data: all stages of this version train on the store of [data] path; leave it out")
-
-
-def check_paths(stages: Sequence[Stage], folder: Path, where: str) -> None:
-    """Refuse paths of local data that are not there.
-
-    Args:
-        stages: of a study file.
-        folder: that relative paths are taken from: the study file's.
-        where: the file, for errors.
-
-    Raises:
-        InputError: names the stage, the path and the nearest that there is.
-    """
-    for stage in stages:
-        for source in stage.data:
-            path = folder / source.path
-            if "://" in source.path or "{" in source.path or path.exists():
-                continue
-            if any(sign in source.path for sign in "*?["):
-                if glob.glob(str(path)):
-                    continue
-                raise InputError(f"{where} [[stage]] '{stage.name}' data path: nothing matches {source.path}")
-            names = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-            hint = f"; {nearest(path.name, names)}" if names else ""
-            raise InputError(f"{where} [[stage]] '{stage.name}' data path: {path} does not exist{hint}")

@@ -14,10 +14,14 @@ from prx_scale.tables import bounded, chosen, parse
 class Source:
     """[[stage.data]]: a part of what a stage trains on."""
 
-    path: str
-    """Of the data, as `[data]` names it."""
+    path: str = field(metadata={"place": True})
+    """Folder of a store; resolved against the study file."""
     weight: float = bounded(1.0, low=0)
     """Share of the samples, in any unit; 0 leaves the source out."""
+    content: str = ""
+    """Hash of what is in the store; filled in where it is left out."""
+    sizes: tuple[str, ...] = field(default=(), metadata={"place": True})
+    """What the model must know of it, in the words of `prx_scale.storesizes`; filled in from it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,7 @@ class Stage:
     steps: int = bounded(0, low=0)
     """Optimiser steps; 0 where `epochs` says how long the stage is."""
     epochs: float = bounded(0.0, low=0)
-    """How many times it sees its data, one source that is counted; 0 where `steps` says it."""
+    """How many times it sees its data, of one store; 0 where `steps` says it."""
     image_size: int = bounded(0, low=0)
     """Pixels along a side of the square; 0 is `[data] image_size`."""
     batch: int = bounded(0, low=0)
@@ -47,13 +51,19 @@ class Stage:
     data: tuple[Source, ...] = ()
     """None is what `[data]` names."""
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Those of `data` with weight."""
+        return tuple(source for source in self.data if source.weight)
 
-def parse_stages(content: Any, where: str) -> tuple[Stage, ...]:
+
+def parse_stages(content: Any, where: str, *, counted: bool = False) -> tuple[Stage, ...]:
     """Read [[stage]] tables and what concerns them alone.
 
     Args:
         content: the list of parsed tables.
         where: the file, for errors, as in ``study.toml:``.
+        counted: all have their steps, those in epochs too, as in a run.json.
 
     Raises:
         InputError: an unknown key, a wrong type, a value out of bounds, or keys that contradict each other.
@@ -66,6 +76,7 @@ def parse_stages(content: Any, where: str) -> tuple[Stage, ...]:
         if not isinstance(table, dict):
             raise InputError(f"{here}: must be a table, found {table!r}")
         stage = _parse_stage(cast("dict[str, Any]", table), here)
+        _check_length(stage, counted, f"{where} [[stage]] '{stage.name}'")
         _check(stage, stages, f"{where} [[stage]] '{stage.name}'")
         stages.append(stage)
     return tuple(stages)
@@ -79,12 +90,18 @@ def _parse_stage(table: dict[str, Any], where: str) -> Stage:
     return replace(stage, data=tuple(parse(Source, each, f"{where} data") for each in cast("list[Any]", data)))
 
 
+def _check_length(stage: Stage, counted: bool, where: str) -> None:
+    right = stage.steps > 0 if counted else (stage.steps > 0) != (stage.epochs > 0)
+    if not right:
+        raise InputError(f"{where} steps: give either steps or epochs, above 0")
+    if stage.epochs and len(stage.sources) > 1:
+        raise InputError(f"{where} epochs: of several sources there is no one number of epochs; give steps")
+
+
 def _check(stage: Stage, earlier: Sequence[Stage], where: str) -> None:
     names = [each.name for each in earlier]
     if not stage.name or stage.name in names:
         raise InputError(f"{where} name: must be a name that no other stage has")
-    if (stage.steps > 0) == (stage.epochs > 0):
-        raise InputError(f"{where} steps: give either steps or epochs, above 0")
     if stage.lr and stage.lr_factor != 1:
         raise InputError(f"{where} lr: {stage.lr:g} beside lr_factor {stage.lr_factor:g}; give one of them")
     if stage.lr_factor == 0:
@@ -97,37 +114,33 @@ def _check(stage: Stage, earlier: Sequence[Stage], where: str) -> None:
         )
     if stage.replay and stage.replay not in names:
         raise InputError(f"{where} replay: no earlier stage '{stage.replay}'; {nearest(stage.replay, names)}")
-    if stage.data and not any(source.weight for source in stage.data):
+    if stage.data and not stage.sources:
         raise InputError(f"{where} data: every weight is 0")
-    if stage.epochs and len(stage.data) > 1:
-        raise InputError(f"{where} epochs: of several sources there is no one number of epochs; give steps")
 
 
 def with_steps(
-    stages: Sequence[Stage], batch: int | None, count: Callable[[Stage], int | None], where: str
+    stages: Sequence[Stage], batch: int, count: Callable[[Stage], int | None], where: str
 ) -> tuple[Stage, ...]:
     """The stages with the steps of those that are given in epochs.
 
     Args:
         stages: as parsed.
-        batch: images a step where a stage has no batch of its own; None where that is swept.
-        count: samples of a stage's data, None where nobody has counted them.
+        batch: images a step where a stage has no batch of its own.
+        count: samples of an epoch of a stage's data, None where nobody can count them.
         where: the file, for errors.
 
     Raises:
-        InputError: a stage is given in epochs, and its data are not counted or less than a batch, or that is swept.
+        InputError: a stage is given in epochs, and its data are not counted or less than a batch.
     """
     return tuple(_with_steps(stage, batch, count, f"{where} [[stage]] '{stage.name}'") for stage in stages)
 
 
-def _with_steps(stage: Stage, batch: int | None, count: Callable[[Stage], int | None], where: str) -> Stage:
+def _with_steps(stage: Stage, batch: int, count: Callable[[Stage], int | None], where: str) -> Stage:
     if stage.steps:
         return stage
     samples, size = count(stage), stage.batch or batch
     if samples is None:
         raise InputError(f"{where} epochs: the number of samples of its data is not known; give steps")
-    if size is None:
-        raise InputError(f"{where} epochs: [training] batch is swept, so they are no one number of steps; give batch")
     steps = int(stage.epochs * samples) // size
     if not steps:
         raise InputError(f"{where} epochs: {stage.epochs:g} of {samples} samples are less than a batch of {size}")
@@ -149,5 +162,5 @@ def _identity(stage: Stage, numbers: dict[str, int]) -> dict[str, Any]:
     if stage.replay:
         identity["replay"] = numbers[stage.replay]
     if stage.data:
-        identity["data"] = [chosen(source) for source in stage.data if source.weight]
+        identity["data"] = [chosen(source) for source in stage.sources]
     return identity

@@ -10,17 +10,18 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prx_scale.config import RunConfig
 from prx_scale.data.buckets import grid_side
-from prx_scale.data.captions import CaptionTable, caption_mix
+from prx_scale.data.captions import CaptionTable
 from prx_scale.errors import InputError, nearest
 from prx_scale.layout import divisors
 from prx_scale.models.build import position_side
 from prx_scale.models.inputs import inputs_of
+from prx_scale.stages import stores_of
 from prx_scale.starts import keep, kept
 from prx_scale.storesizes import buckets_of, lines_of
 
@@ -39,6 +40,8 @@ class Found:
     folder: str
     content: str
     sizes: tuple[str, ...]
+    epochs: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Samples of an epoch, by what training takes; where a stage asked for them."""
 
 
 def content_of(index: Mapping[str, Any]) -> str:
@@ -84,7 +87,10 @@ def known_stores(file: Path) -> dict[str, Found]:
     """
 
     def made(each: dict[str, Any]) -> Found:
-        return Found(folder=str(each["folder"]), content=str(each["content"]), sizes=tuple(each["sizes"]))
+        epochs = {str(name): int(count) for name, count in each.get("epochs", {}).items()}
+        return Found(
+            folder=str(each["folder"]), content=str(each["content"]), sizes=tuple(each["sizes"]), epochs=epochs
+        )
 
     return kept(file.parent / STORES, made)
 
@@ -125,19 +131,30 @@ class Finder:
         _check_keys(run, where)
         if data.dataset != "store":
             return run
-        found = self._find(data.path, where)
-        if data.content and data.content != found.content:
-            raise InputError(
-                f"{where} [data] content: {data.content}, but {found.folder} holds {found.content} "
-                f"({_made_by(found.sizes)}); leave it out to take it"
-            )
+        found = self.find(data.path, data.content, f"{where} [data]")
         filled = replace(data, path=found.folder, content=found.content, sizes=found.sizes)
         return replace(run, data=filled)
 
-    def _find(self, path: str, where: str) -> Found:
+    def find(self, path: str, content: str, where: str) -> Found:
+        """What a path leads to.
+
+        Args:
+            path: as the study file says.
+            content: that it must have; empty where any will do.
+            where: file and table, for errors.
+
+        Raises:
+            InputError: there is no such store, or one of other content.
+        """
         if path not in self.found:
             self.found[path] = self._known(path) or self._read(path, where)
-        return self.found[path]
+        found = self.found[path]
+        if content and content != found.content:
+            raise InputError(
+                f"{where} content: {content}, but {found.folder} holds {found.content} "
+                f"({_made_by(found.sizes)}); leave it out to take it"
+            )
+        return found
 
     def _known(self, path: str) -> Found | None:
         before = self.kept.get(path)
@@ -149,10 +166,17 @@ class Finder:
         try:
             return find_store(self._folder(path))
         except InputError as error:
-            raise InputError(f"{where} [data] path: {error}") from error
+            raise InputError(f"{where} path: {error}{_nearby(self._folder(path))}") from error
 
     def _folder(self, path: str) -> Path:
         return (self.file.parent / Path(path).expanduser()).absolute()
+
+
+def _nearby(folder: Path) -> str:
+    if folder.exists() or not folder.parent.is_dir():
+        return ""
+    stores = [each.parent.name for each in folder.parent.glob("*/index.json")]
+    return f"; {nearest(folder.name, stores)}" if stores else ""
 
 
 def _check_keys(run: RunConfig, where: str) -> None:
@@ -207,17 +231,7 @@ def check_store(run: RunConfig, where: str) -> None:
     if size not in sizes:
         there = ", ".join(map(str, sizes))
         raise InputError(f"{where} [data] image_size: the store has no latents of {size} pixels, only of {there}")
-    _check_captions(run, where)
     _check_buckets(run, where)
-
-
-def _check_captions(run: RunConfig, where: str) -> None:
-    caption_mix(run.captions, f"{where} [captions]")
-    kinds = run.data.said("captions")[0]
-    for kind in run.captions.kinds:
-        if kind not in kinds:
-            hint = nearest(kind, kinds) if kinds else "the store has no captions"
-            raise InputError(f"{where} [captions] kinds: the store has no captions of the kind '{kind}'; {hint}")
 
 
 def _check_buckets(run: RunConfig, where: str) -> None:
@@ -239,16 +253,17 @@ def _check_buckets(run: RunConfig, where: str) -> None:
 
 
 def check_there(run: RunConfig, where: str) -> None:
-    """Refuse to train where the store has changed or is not whole.
+    """Refuse to train where a store has changed or is not whole.
 
     Args:
-        run: with its store filled in.
+        run: with its stores filled in.
         where: the run's record, for errors.
 
     Raises:
         InputError: names the store and what is wrong.
     """
-    open_store(run, where, check_files=True)
+    for data in stores_of(run):
+        open_store(replace(run, data=data), where, check_files=True)
 
 
 def open_store(run: RunConfig, where: str = "[data] path", *, check_files: bool = False) -> Store:

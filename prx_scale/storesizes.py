@@ -8,6 +8,7 @@ text clip-l 0 77 0 768 0 768        name, then half-open ranges of tokens, chann
 buckets 256 352x160 320x192         image size, then height x width of each bucket
 image sd3                           name of the image encoder
 captions original long              kinds
+made sd3 1f0c...                    an encoder, the image's first, and a hash of what its output depends on
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def lines_of(recipe: Recipe, inputs: Inputs) -> tuple[str, ...]:
         *buckets,
         f"image {recipe.image.name}",
         f"captions {_words(*recipe.captions.kinds)}".strip(),
+        *(f"made {each.name} {each.identity.hash[:16]}" for each in (recipe.image, *recipe.text)),
     )
 
 

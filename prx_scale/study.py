@@ -31,10 +31,11 @@ from prx_scale.config import (
 from prx_scale.data.captions import CaptionTable
 from prx_scale.errors import InputError, nearest
 from prx_scale.layout import check_layout
+from prx_scale.mixes import check_mixes, check_one_length, with_sources, with_stage_steps
 from prx_scale.models.build import position_side
 from prx_scale.runs import write_atomically
-from prx_scale.stages import as_run, check_paths, check_stages, resolve
-from prx_scale.stagetables import Stage, parse_stages, with_steps
+from prx_scale.stages import as_run, check_stages, resolve
+from prx_scale.stagetables import parse_stages
 from prx_scale.starts import Start, keep_starts, known_starts, with_start
 from prx_scale.stores import Finder, Found, check_store, keep_stores
 
@@ -170,7 +171,7 @@ def run_from_json(config: Mapping[str, Any], where: str) -> RunConfig:
     """
     plain = {key: value for key, value in config.items() if key not in RUN_TABLES}
     parsed = {name: tables.parse(cls, config.get(name, {}), f"{where}: [{name}]") for name, cls in RUN_TABLES.items()}
-    plain["stages"] = parse_stages(plain.get("stages", ()), f"{where}:")
+    plain["stages"] = parse_stages(plain.get("stages", ()), f"{where}:", counted=True)
     return RunConfig(**plain, **parsed)
 
 
@@ -203,27 +204,23 @@ def _resolve(
     base = {name: _table(content, name, file) for name in RUN_TABLES}
     for variant, overrides, where in _variants(content, file):
         merged = {name: {**base[name], **overrides.get(name, {})} for name in RUN_TABLES}
-        stages = _stages(overrides.get("stage", content.get("stage", ())), merged["training"], file, where)
+        stages = parse_stages(overrides.get("stage", content.get("stage", ())), where)
+        own_steps = bool(stages) and "steps" not in merged["training"]
+        if own_steps:
+            merged["training"]["steps"] = 1
         for name in RUN_TABLES:
             tables.check_keys(merged[name], tables.field_types(RUN_TABLES[name]), f"{where} [{name}]")
+        first: RunConfig | None = None
         for point in _sweep(merged, where):
             parsed = {name: tables.parse(RUN_TABLES[name], point[name], f"{where} [{name}]") for name in RUN_TABLES}
             run = RunConfig(study=header.name, variant=variant, smoke=header.smoke, stages=stages, **parsed)
-            run = stores.with_store(run, where)
+            run = with_sources(stores.with_store(run, where), stores, where)
+            check_mixes(run, where)
+            run = with_stage_steps(run, stores, where, own_steps=own_steps)
+            first = first or run
+            check_one_length(first, run, where)
             _check_run(run, where)
             yield run, where
-
-
-def _stages(content: Any, training: dict[str, Any], file: Path, where: str) -> tuple[Stage, ...]:
-    """The stages of a variant, whose steps are those of the run where it does not say them itself."""
-    parsed = parse_stages(content, where)
-    if not parsed:
-        return ()
-    check_paths(parsed, file.parent, where)
-    batch = training.get("batch", Training.batch)
-    stages = with_steps(parsed, batch if isinstance(batch, int) else None, lambda stage: None, where)
-    training.setdefault("steps", sum(stage.steps for stage in stages))
-    return stages
 
 
 def _variants(content: Mapping[str, Any], file: Path) -> Iterator[tuple[str, dict[str, Any], str]]:

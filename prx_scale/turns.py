@@ -12,6 +12,7 @@ from prx_scale.models.build import model_shape, position_side
 from prx_scale.models.sizes import training_flops
 from prx_scale.stages import StageSettings, StepSources, as_run, resolve, samples_before, stage_at, step_after
 from prx_scale.stages import step_sources as sources_of
+from prx_scale.stagetables import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,8 @@ class Turn:
     """Samples that all processes have seen before the step."""
     run: RunConfig
     """With image size, batch and shift of the batch."""
+    data: tuple[Source, ...]
+    """What it is of; none is what `[data]` names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +77,12 @@ class Turns:
         stage = stage_at(self.stages, step)
         first = samples_before(self.stages, stage.first) + stage.batch * (step - stage.first)
         own = Turn(
-            stage=stage.number, order=stage.order, place=step - stage.first, first=first, run=self._runs[stage.number]
+            stage=stage.number,
+            order=stage.order,
+            place=step - stage.first,
+            first=first,
+            run=self._runs[stage.number],
+            data=stage.data,
         )
         if stage.replay is None or step >= stage.last:
             return own
@@ -82,8 +90,9 @@ class Turns:
         place = int(sources.places[step - stage.first])
         if not sources.replayed[step - stage.first]:
             return replace(own, place=place)
-        replayed = _as_batches(self.run, self.stages[stage.replay], stage)
-        return replace(own, order=stage.replay_order, place=place, run=replayed)
+        earlier = self.stages[stage.replay]
+        replayed = _as_batches(self.run, earlier, stage)
+        return replace(own, order=stage.replay_order, place=place, run=replayed, data=earlier.data)
 
     def totals(self, step: int) -> Totals:
         """What the steps before one come to.

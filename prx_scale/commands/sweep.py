@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from prx_scale.commands import exits
+from prx_scale.commands.stages_output import tell_stages
 from prx_scale.commands.starting import tell_starts
 from prx_scale.errors import InputError
 
@@ -98,6 +99,8 @@ def launch_study(
         if workers is not None:
             raise InputError("--workers: is for this machine; [slurm] array_parallelism bounds the jobs at work")
         tell_starts(loaded.runs, loaded.file, loaded.folder, console)
+        if dry_run:
+            tell_stages(loaded.runs, console)
         return launch_on_slurm(loaded, console, retry=again, dry_run=dry_run)
     if dry_run == "scheduler":
         raise InputError("--dry-run=scheduler: asks SLURM, so it needs --executor slurm")
@@ -115,6 +118,7 @@ def _launch_here(loaded: Study, console: Console, *, dry_run: bool, workers: int
     console.print(plan_table(planned))
     tell_starts(loaded.runs, loaded.file, loaded.folder, console)
     if dry_run:
+        tell_stages(loaded.runs, console)
         return exits.DONE
     study.keep_copy(loaded)
     reset(planned, retry)

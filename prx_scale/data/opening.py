@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,6 +13,7 @@ from prx_scale.data.random import RandomDataset
 from prx_scale.data.shapes.dataset import ShapesDataset
 from prx_scale.data.shapes.scenes import Split
 from prx_scale.models.inputs import inputs_of
+from prx_scale.stagetables import Source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,20 +58,21 @@ class Shaped(Protocol):
         ...
 
 
-def open_dataset(run: RunConfig, split: Split, order: int = 0) -> Dataset:
+def open_dataset(run: RunConfig, split: Split, order: int = 0, sources: Sequence[Source] = ()) -> Dataset:
     """The dataset of a run.
 
     Args:
         run: the run.
         split: "train", or "heldout" for validation.
         order: names the order of a store's samples.
+        sources: stores that are trained on in the place of that of [data].
 
     Raises:
         InputError: a store is not what the run trains on.
     """
     data = run.data
     if data.dataset == "store":
-        return _open_store(run, split, order)
+        return _open_store(run, split, order, sources)
     if data.dataset == "shapes":
         return ShapesDataset(
             seed=data.seed,
@@ -88,10 +91,10 @@ def open_dataset(run: RunConfig, split: Split, order: int = 0) -> Dataset:
     )
 
 
-def _open_store(run: RunConfig, split: Split, order: int) -> Dataset:
+def _open_store(run: RunConfig, split: Split, order: int, sources: Sequence[Source]) -> Dataset:
     from prx_scale.data.stored import StoredHeldout, StoredTraining
 
-    return StoredTraining(run, order) if split == "train" else StoredHeldout(run)
+    return StoredTraining(run, order, sources) if split == "train" else StoredHeldout(run)
 
 
 def of_one_shape(dataset: Dataset, count: int) -> list[Indices]:

@@ -1,14 +1,11 @@
-"""Samples of a store as training takes them: batches of one bucket, captions drawn by kind, latents sampled.
-
-A share of the samples is for validation alone: those whose number has a low hash, the same ones for every run, whatever
-its seed and image size. Validation takes the lowest of them.
-"""
+"""Samples of stores as training takes them: batches of one bucket, captions drawn by kind, latents sampled."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,19 +15,20 @@ from torch import Tensor
 from prx_scale.config import RunConfig
 from prx_scale.data.captions import caption_mix, draw_kinds
 from prx_scale.data.pools import Pool, PooledBatches
-from prx_scale.data.shapes.hashing import uniforms
 from prx_scale.data.store import Store
 from prx_scale.data.store.batch import EncodedBatch
 from prx_scale.data.store.packing import moments_of, states_of
+from prx_scale.data.trained import available_kinds, heldout_caption_draws, heldout_numbers, trained_buckets
 from prx_scale.diffusion.draws import Purpose, draw
 from prx_scale.errors import InputError
 from prx_scale.models.encoders.image.normalisation import LatentScale, LatentStatistics
 from prx_scale.models.inputs import inputs_of
+from prx_scale.stages import as_source
+from prx_scale.stagetables import Source
 from prx_scale.stores import open_store
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,36 +40,71 @@ class StoredSamples:
     pooled: Tensor
 
 
-class StoredTraining:
-    """The samples that a run trains on, by their place in training.
+class StoredPart:
+    """A store, as all or a part of what a run trains on."""
 
-    Places s B to (s + 1) B - 1 are the batch of step s over all ranks, all of one bucket. Captions, noise and sampled
-    latents are named by place: the second epoch has others than the first.
-    """
-
-    def __init__(self, run: RunConfig, order: int = 0) -> None:
-        """Open a run's store.
+    def __init__(self, run: RunConfig, where: str = "[data] path") -> None:
+        """Open a store.
 
         Args:
-            run: with its store filled in.
-            order: names the order of the samples, which each stage of a run has of its own.
+            run: that trains on this store alone.
+            where: for errors.
 
         Raises:
             InputError: the store is another one, or has no sample for the run.
         """
-        self.run, self.store = run, open_store(run)
-        self.view, self.scale = self.store.at(run.data.image_size), latent_scale(self.store)
-        self.mix = caption_mix(run.captions)
-        assigned = self.view.with_captions(self.mix.kinds) if self.mix.missing == "skip" else self.view.assigned
-        kept = training_buckets(assigned, run.data.heldout)
-        if not (kept >= 0).any():
+        self.store, self.seed, self.mix = open_store(run, where), run.data.seed, caption_mix(run.captions)
+        self.view = self.store.at(run.data.image_size)
+        self.assigned = trained_buckets(self.store, run.data.image_size, run.captions, run.data.heldout)
+        if not (self.assigned >= 0).any():
             raise InputError(
                 f"{self.store.folder}: has no sample of {run.data.image_size} pixels for training that has a caption "
                 f"of {', '.join(self.mix.kinds)} and is not held out"
             )
-        pool = Pool(assigned=kept, starts=self.store.blocks())
+
+    def batch(self, numbers: Numbers, indices: Numbers) -> EncodedBatch:
+        """Samples with a caption of those that each has.
+
+        Args:
+            numbers: (B,) of the samples, of one bucket.
+            indices: (B,) that name the draws.
+        """
+        available = available_kinds(self.store, numbers, self.mix.kinds)
+        kinds = self.mix.choose_kinds(available, seed=self.seed, indices=indices)
+        there = self.store.kinds
+        of_store = np.array([*(there.index(kind) if kind in there else -1 for kind in self.mix.kinds), -1])
+        return self.view.batch(numbers, of_store[kinds])
+
+
+class StoredTraining:
+    """The samples that a run trains on, by their place in training.
+
+    Places s B to (s + 1) B - 1 are the batch of step s over all ranks, all of one bucket, and of all stores of a mix.
+    Captions, noise and sampled latents are named by place: the second epoch has others than the first. Latents of all
+    stores are normalised as those of [data] are, so that a model sees one space.
+    """
+
+    def __init__(self, run: RunConfig, order: int = 0, sources: Sequence[Source] = ()) -> None:
+        """Open a run's stores.
+
+        Args:
+            run: with its store filled in.
+            order: names the order of the samples, which each stage of a run has of its own.
+            sources: what a stage trains on, with weights; none is the store of [data].
+
+        Raises:
+            InputError: a store is another one, or has no sample for the run.
+        """
+        self.run, self.scale = run, latent_scale(open_store(run))
+        alone = [replace(run, data=as_source(run.data, source)) for source in sources]
+        self.parts = [StoredPart(each, "[[stage.data]] path") for each in alone] or [StoredPart(run)]
+        weights = [source.weight for source in sources] or [1.0]
+        pools = [
+            Pool(assigned=part.assigned, starts=part.store.blocks(), weight=weight)
+            for part, weight in zip(self.parts, weights, strict=True)
+        ]
         self.batches = PooledBatches(
-            [pool], len(self.view.buckets), seed=run.data.seed, order=order, batch=run.training.batch
+            pools, len(self.parts[0].view.buckets), seed=run.data.seed, order=order, batch=run.training.batch
         )
 
     def batch(self, indices: Numbers) -> StoredSamples:
@@ -91,11 +124,14 @@ class StoredTraining:
         """
         size = self.run.training.batch
         (step,) = np.unique(places // size)
-        numbers = self.batches.at(int(step)).numbers[places % size]
-        available = self.store.available(numbers, self.mix.kinds)
-        kinds = self.mix.choose_kinds(available, seed=self.run.data.seed, indices=indices)
-        of_store = np.array([*(self.store.kinds.index(kind) for kind in self.mix.kinds), -1])
-        encoded = self.view.batch(numbers, of_store[kinds])
+        planned, within = self.batches.at(int(step)), places % size
+        pools, numbers = planned.pools[within], planned.numbers[within]
+        rows = [np.flatnonzero(pools == pool) for pool in np.unique(pools)]
+        found = [self._samples(int(pools[each[0]]), numbers[each], indices[each]) for each in rows]
+        return found[0] if len(found) == 1 else joined(found, rows)
+
+    def _samples(self, pool: int, numbers: Numbers, indices: Numbers) -> StoredSamples:
+        encoded = self.parts[pool].batch(numbers, indices)
         return samples_of(self.run, self.scale, encoded, self.run.training.seed, Purpose.LATENTS, indices)
 
 
@@ -134,7 +170,7 @@ class StoredHeldout:
         kinds = np.full(len(numbers), -1)
         if self.store.kinds:
             available = self.store.available(numbers, self.store.kinds)
-            kinds = draw_kinds(available, [1.0] * len(self.store.kinds), _heldout_draws(numbers, 2)[:, 1])
+            kinds = draw_kinds(available, [1.0] * len(self.store.kinds), heldout_caption_draws(numbers))
         encoded = self.view.batch(numbers, kinds)
         return samples_of(self.run, self.scale, encoded, self.run.data.seed, Purpose.HELDOUT_LATENTS, indices)
 
@@ -170,6 +206,24 @@ def samples_of(
     )
 
 
+def joined(parts: Sequence[StoredSamples], rows: Sequence[Numbers]) -> StoredSamples:
+    """One batch out of parts of one bucket.
+
+    Args:
+        parts: samples of each part.
+        rows: the places of each in the batch.
+    """
+    back = np.argsort(np.concatenate(rows))
+
+    def whole(name: str) -> Any:
+        values = [getattr(part, name) for part in parts]
+        if isinstance(values[0], Tensor):
+            return torch.cat(values)[torch.from_numpy(back)]
+        return None if values[0] is None else np.concatenate(values)[back]
+
+    return StoredSamples(**{item.name: whole(item.name) for item in fields(StoredSamples)})
+
+
 def latent_scale(store: Store) -> LatentScale:
     """How a store's latents are normalised: as published, else by what was measured at all its image sizes together.
 
@@ -183,40 +237,3 @@ def latent_scale(store: Store) -> LatentScale:
         return LatentScale(shift=(spec.shift or 0.0,), scale=(spec.scale,))
     parts = (store.statistics(each.image_size) for each in store.recipe.resolutions)
     return reduce(lambda one, other: one + other, parts, LatentStatistics()).scale()
-
-
-def training_buckets(assigned: NDArray[np.int16], share: float) -> NDArray[np.int16]:
-    """Buckets of samples, -1 also where a sample is held out.
-
-    Args:
-        assigned: (N,) bucket of each.
-        share: that is held out.
-    """
-    kept = np.array(assigned)
-    for numbers in _chunks(len(kept)):
-        kept[numbers[_heldout_draws(numbers, 1)[:, 0] < share]] = -1
-    return kept
-
-
-def heldout_numbers(assigned: NDArray[np.int16], share: float) -> Numbers:
-    """Samples that are held out and have latents, from the lowest hash up.
-
-    Args:
-        assigned: (N,) bucket of each.
-        share: that is held out.
-    """
-    parts = [
-        numbers[(_heldout_draws(numbers, 1)[:, 0] < share) & (assigned[numbers] >= 0)]
-        for numbers in _chunks(len(assigned))
-    ]
-    found = np.concatenate(parts)
-    return found[np.argsort(_heldout_draws(found, 1)[:, 0], kind="stable")]
-
-
-def _heldout_draws(numbers: Numbers, draws: int) -> NDArray[np.float64]:
-    return uniforms(int(Purpose.HELDOUT), numbers, draws)
-
-
-def _chunks(count: int) -> Iterator[Numbers]:
-    for start in range(0, count, CHUNK):
-        yield np.arange(start, min(start + CHUNK, count))

@@ -144,7 +144,7 @@ class TrainingData:
         if turn.stage != self._stage:
             self._stage, self._open = turn.stage, {}
         if turn.order not in self._open:
-            self._open[turn.order] = open_dataset(turn.run, "train", turn.order)
+            self._open[turn.order] = open_dataset(turn.run, "train", turn.order, turn.data)
         dataset = self._open[turn.order]
         if isinstance(dataset, StoredTraining):
             return turn.run, Placed(dataset=dataset, behind=turn.first - turn.place * turn.run.training.batch)

@@ -80,28 +80,29 @@ def caption(number: int, kind: str) -> str:
     return f"{kind} {number % 11}"
 
 
-def make(folder: Path, wanted: Recipe | None = None) -> Recipe:
-    """Write a whole store."""
+def make(folder: Path, wanted: Recipe | None = None, first: int = 0) -> Recipe:
+    """Write a whole store; the latents and captions of its sample n are those of n + first elsewhere."""
     wanted = wanted or recipe()
     begin(folder, wanted)
     for shard in range(wanted.shards):
-        build(wanted, shard).write(folder)
+        build(wanted, shard, first).write(folder)
     assert finish(folder, wanted)
     return wanted
 
 
-def build(wanted: Recipe, shard: int) -> ShardBuilder:
-    """The content of one shard."""
+def build(wanted: Recipe, shard: int, first: int = 0) -> ShardBuilder:
+    """The content of one shard; samples have all kinds of captions where none of those of `kinds_of` is wanted."""
     builder = ShardBuilder(wanted, shard)
     rows = {"": builder.add_texts(_rows(wanted, [""]), 1)}
     for number in range(*wanted.range(shard)):
-        captions = {kind: caption(number, kind) for kind in kinds_of(number)}
+        kinds = kinds_of(number) if "original" in wanted.captions.kinds else wanted.captions.kinds
+        captions = {kind: caption(first + number, kind) for kind in kinds}
         left_out = None
         if bucket_of(number) < 0:
             left_out = str(Skip.CORRUPT_IMAGE)
             builder.skipped.append(Skipped(key=f"k{number}", shard="s", reason=Skip.CORRUPT_IMAGE))
         else:
-            _add(builder, wanted, number)
+            _add(builder, wanted, number, first)
             for kind, text in captions.items():
                 if text not in rows:
                     rows[text] = builder.add_texts(_rows(wanted, [text]), 1)
@@ -110,8 +111,8 @@ def build(wanted: Recipe, shard: int) -> ShardBuilder:
     return builder
 
 
-def _add(builder: ShardBuilder, wanted: Recipe, number: int) -> None:
-    values = moments(number, bucket_of(number))[None]
+def _add(builder: ShardBuilder, wanted: Recipe, number: int, first: int) -> None:
+    values = moments(first + number, bucket_of(number))[None]
     mean, std = values.split(4, dim=1)
     builder.add_latents(
         32,

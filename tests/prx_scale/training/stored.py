@@ -89,17 +89,17 @@ def write_staged_study(folder: Path, more: str = "") -> Path:
     return folder
 
 
-def make_two_sizes(folder: Path) -> Recipe:
+def make_two_sizes(folder: Path, wanted: Recipe | None = None, first: int = 0) -> Recipe:
     """Write a store that also has latents of 16 pixels: every other value of those of 32."""
     halves = tuple(Bucket(height=each.height // 2, width=each.width // 2) for each in BUCKETS)
-    both = recipe(SAMPLES)
+    both = wanted or recipe(SAMPLES)
     both = replace(both, resolutions=(Resolution(image_size=16, buckets=halves), *both.resolutions))
     begin(folder, both)
     for shard in range(both.shards):
-        builder = build(both, shard)
+        builder = build(both, shard, first)
         for number in range(*both.range(shard)):
             if (bucket := bucket_of(number)) >= 0:
-                values = moments(number, bucket)[None, :, ::2, ::2]
+                values = moments(first + number, bucket)[None, :, ::2, ::2]
                 mean, std = values.split(4, dim=1)
                 packed = pack(values, both.latents, 2, "latents")
                 statistics = statistics_of(Moments(mean=mean, std=std))

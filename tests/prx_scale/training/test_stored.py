@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from prx_scale.config import RunConfig
-from prx_scale.data.stored import StoredHeldout, StoredTraining, heldout_numbers, latent_scale
+from prx_scale.data.stored import StoredHeldout, StoredTraining, latent_scale
+from prx_scale.data.trained import heldout_numbers
 from prx_scale.errors import InputError
 from prx_scale.layout import check_layout
 from prx_scale.models.build import model_shape
@@ -67,7 +68,7 @@ def test_an_epoch_has_every_sample_that_is_not_held_out(run: RunConfig) -> None:
     dataset, heldout = StoredTraining(run), set(StoredHeldout(run).numbers.tolist())
     (length,) = dataset.batches.lengths
     seen = [number for step in range(3 * length // 8) for number in dataset.batches.at(step).numbers.tolist()]
-    away = heldout_numbers(dataset.view.assigned, run.data.heldout).tolist()
+    away = heldout_numbers(dataset.parts[0].view.assigned, run.data.heldout).tolist()
     assert heldout <= set(away) and len(away) == pytest.approx(0.2 * SAMPLES * 0.8, abs=6)
     assert set(seen) == {number for number in range(SAMPLES) if bucket_of(number) >= 0} - set(away)
     assert length == len(set(seen))
@@ -86,24 +87,25 @@ def test_captions_and_latents_are_named_by_place_and_normalised(run: RunConfig) 
     assert not np.allclose(first.image[numbers.tolist().index(number)], other)
     values = np.concatenate([dataset.batch(np.arange(s * 8, s * 8 + 8)).image.reshape(8, 4, -1) for s in range(8)], 2)
     assert np.allclose(values.mean(axis=(0, 2)), 0, atol=0.15) and np.allclose(values.std(axis=(0, 2)), 1, atol=0.15)
-    assert latent_scale(dataset.store).origin == "measured"
+    assert latent_scale(dataset.parts[0].store).origin == "measured"
 
 
 def test_published_numbers_normalise_where_there_are(tmp_path: Path, run: RunConfig) -> None:
     known = recipe(8)
     make(tmp_path / "store", replace(known, image=replace(known.image, spec=replace(IMAGE, scale=1.5, shift=0.1))))
     study = write_study(tmp_path / "study")
-    scale = latent_scale(StoredTraining(load(study).runs[0]).store)
+    scale = latent_scale(StoredTraining(load(study).runs[0]).parts[0].store)
     assert (scale.shift, scale.scale) == ((0.1,), (1.5,))
 
 
 def test_a_caption_is_of_a_kind_that_the_sample_has(run: RunConfig) -> None:
     dataset = StoredTraining(run)
+    (part,) = dataset.parts
     kinds: set[int] = set()
     for step in range(12):
         numbers, places = dataset.batches.at(step).numbers, np.arange(step * 8, step * 8 + 8)
-        chosen = dataset.mix.choose_kinds(dataset.store.available(numbers, dataset.mix.kinds), seed=0, indices=places)
-        encoded = dataset.view.batch(numbers, chosen)
+        chosen = part.mix.choose_kinds(part.store.available(numbers, part.mix.kinds), seed=0, indices=places)
+        encoded = part.view.batch(numbers, chosen)
         clip = encoded.states["clip-l"].tokens
         assert clip is not None
         want = torch.from_numpy(clip.bits).view(torch.bfloat16).float()

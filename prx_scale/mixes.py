@@ -1,0 +1,215 @@
+"""Stores that the stages of a run train on beside that of [data]: found, compared with it, and counted in epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from prx_scale.config import Data, RunConfig
+from prx_scale.data.captions import caption_mix
+from prx_scale.data.trained import trained_buckets
+from prx_scale.errors import InputError, nearest
+from prx_scale.stages import as_source, stores_of
+from prx_scale.stagetables import Source, Stage, with_steps
+from prx_scale.stores import STORES, Finder, open_store
+from prx_scale.storesizes import buckets_of
+
+_ALIKE = {
+    "image": "latents of",
+    "made": "encoders (with a hash of their weights and settings)",
+    "channels": "latent channels",
+    "downsampling": "pixels along a side of a latent",
+    "text": "text states (tokens, channels and pooled state from, to)",
+    "context": "token states of width",
+    "pooled": "pooled states of width",
+}
+"""What stores of one run have in common, in the order in which it is compared."""
+_COUNTED = (("training", "batch"), ("data", "heldout"), ("data", "image_size"), ("data", "path"))
+"""Keys that an epoch's number of steps depends on and that can be swept."""
+
+
+def with_sources(run: RunConfig, finder: Finder, where: str) -> RunConfig:
+    """A run with the folder, content and sizes of its stages' stores filled in.
+
+    Args:
+        run: with the store of [data] filled in.
+        finder: of the study file.
+        where: file and variant, for errors.
+
+    Raises:
+        InputError: a source is no store, or another one than its `content` says; or the run trains on no store.
+    """
+    stages = tuple(
+        replace(stage, data=_found(run, stage, finder, f"{where} [[stage]] '{stage.name}' data"))
+        if stage.data
+        else stage
+        for stage in run.stages
+    )
+    return replace(run, stages=stages)
+
+
+def _found(run: RunConfig, stage: Stage, finder: Finder, where: str) -> tuple[Source, ...]:
+    if run.data.dataset != "store":
+        raise InputError(f'{where}: is for [data] dataset = "store"; this is "{run.data.dataset}"; leave it out')
+    sources: list[Source] = []
+    for source in stage.sources:
+        found = finder.find(source.path, source.content, where)
+        twin = next((each for each in sources if each.content == found.content), None)
+        if twin:
+            raise InputError(
+                f"{where} path: {twin.path} and {found.folder} are the same store; weights add up, so give it once, "
+                f"with weight {twin.weight + source.weight:g}"
+            )
+        sources.append(replace(source, path=found.folder, content=found.content, sizes=found.sizes))
+    return tuple(sources)
+
+
+def check_mixes(run: RunConfig, where: str) -> None:
+    """Refuse stores that do not feed the same to a model, or have no caption that is asked for.
+
+    Args:
+        run: with all its stores filled in.
+        where: file and variant, for errors.
+
+    Raises:
+        InputError: names the stage, the store and the first thing that differs.
+    """
+    if run.data.dataset != "store":
+        return
+    for stage, source in _sources(run):
+        here = f"{where} [[stage]] '{stage.name}' data path: {source.path}"
+        _check_alike(run.data, source, here)
+        _check_buckets(run.data, source, stage.image_size or run.data.image_size, here)
+    caption_mix(run.captions, f"{where} [captions]")
+    _check_kinds(run, where)
+    for key, data in _trained(run):
+        if not set(run.captions.kinds) & set(_kinds(data)):
+            there, wanted = (", ".join(kinds) or "no kind" for kinds in (_kinds(data), run.captions.kinds))
+            raise InputError(
+                f"{where} {key}: {data.path} has captions of {there}, none of [captions] kinds {wanted}; "
+                "add one of its kinds there"
+            )
+
+
+def _sources(run: RunConfig) -> Iterator[tuple[Stage, Source]]:
+    return ((stage, source) for stage in run.stages for source in stage.sources)
+
+
+def _check_kinds(run: RunConfig, where: str) -> None:
+    there = list(dict.fromkeys(kind for data in stores_of(run) for kind in _kinds(data)))
+    who, it = ("no store of the run has", "they have") if any(_sources(run)) else ("the store has no", "the store has")
+    for kind in run.captions.kinds:
+        if kind not in there:
+            hint = nearest(kind, there) if there else f"{it} no captions"
+            raise InputError(f"{where} [captions] kinds: {who} captions of the kind '{kind}'; {hint}")
+
+
+def _trained(run: RunConfig) -> Iterator[tuple[str, Data]]:
+    """All that is trained on, and the key that names it; the store of [data] only where a stage has no sources."""
+    if not run.stages or not all(stage.sources for stage in run.stages):
+        yield "[data] path", run.data
+    for stage, source in _sources(run):
+        yield f"[[stage]] '{stage.name}' data path", as_source(run.data, source)
+
+
+def _kinds(data: Data) -> Sequence[str]:
+    return data.said("captions")[0]
+
+
+def _check_alike(data: Data, source: Source, where: str) -> None:
+    for name, what in _ALIKE.items():
+        ours, theirs = (_lines(sizes, name) for sizes in (data.sizes, source.sizes))
+        if not ours or not theirs:
+            raise InputError(f"{where}: {STORES} beside the study file says nothing of {what}; remove that file")
+        if ours != theirs:
+            raise InputError(
+                f"{where} has {what} {', '.join(theirs)}, that of [data] path {', '.join(ours)}; one model needs the "
+                "same of all: encode one of them again"
+            )
+
+
+def _lines(sizes: Sequence[str], name: str) -> list[str]:
+    return [line.removeprefix(name).strip() for line in sizes if line.split()[:1] == [name]]
+
+
+def _check_buckets(data: Data, source: Source, image_size: int, where: str) -> None:
+    ours, theirs = (buckets_of(each).get(image_size) for each in (data, as_source(data, source)))
+    if theirs is None:
+        sizes = ", ".join(map(str, buckets_of(as_source(data, source))))
+        raise InputError(f"{where} has no latents of {image_size} pixels, only of {sizes}")
+    # Where [data] lacks the size, the check of its own store says so.
+    if ours is not None and ours != theirs:
+        names = [", ".join(bucket.name for bucket in buckets) for buckets in (theirs, ours)]
+        raise InputError(
+            f"{where} has the buckets {names[0]} at {image_size} pixels, that of [data] path {names[1]}; encode them "
+            "with the same buckets"
+        )
+
+
+def with_stage_steps(run: RunConfig, finder: Finder, where: str, *, own_steps: bool) -> RunConfig:
+    """A run whose stages all have their steps.
+
+    Args:
+        run: with its stores filled in.
+        finder: of the study file.
+        where: file and variant, for errors.
+        own_steps: [training] steps are what the stages come to.
+
+    Raises:
+        InputError: a stage is given in epochs, and its samples cannot be counted or are less than a batch.
+    """
+
+    def count(stage: Stage) -> int | None:
+        if run.data.dataset != "store":
+            return None
+        data = as_source(run.data, stage.sources[0]) if stage.sources else run.data
+        sized = replace(data, image_size=stage.image_size or data.image_size)
+        return _epoch(replace(run, data=sized), finder, f"{where} [[stage]] '{stage.name}' epochs")
+
+    stages = with_steps(run.stages, run.training.batch, count, where)
+    steps = sum(stage.steps for stage in stages) if own_steps else run.training.steps
+    return replace(run, stages=stages, training=replace(run.training, steps=steps))
+
+
+def _epoch(run: RunConfig, finder: Finder, where: str) -> int:
+    """Samples that training on a store that was found sees in an epoch; counted once, and kept with the study."""
+    data = run.data
+    name = f"{data.image_size} pixels, heldout {data.heldout!r}, {run.captions.missing} {run.captions.kinds}"
+    paths = [path for path, found in finder.found.items() if found.content == data.content]
+    for path in paths:
+        if name in finder.found[path].epochs:
+            return finder.found[path].epochs[name]
+    try:
+        taken = trained_buckets(open_store(run), data.image_size, run.captions, data.heldout) >= 0
+    except InputError as error:
+        raise InputError(f"{where}: the samples cannot be counted: {error}") from error
+    found = finder.found[paths[0]]
+    finder.found[paths[0]] = replace(found, epochs={**found.epochs, name: int(taken.sum())})
+    return int(taken.sum())
+
+
+def check_one_length(one: RunConfig, other: RunConfig, where: str) -> None:
+    """Refuse a sweep in which the same epochs are other numbers of steps.
+
+    Args:
+        one: a run of it.
+        other: one of the same stages.
+        where: file and variant, for errors.
+
+    Raises:
+        InputError: names the stage, and what is swept.
+    """
+    for ours, theirs in zip(one.stages, other.stages, strict=True):
+        if ours.steps != theirs.steps:
+            swept = [
+                f"[{table}] {key}" for table, key in _COUNTED if _value(one, table, key) != _value(other, table, key)
+            ]
+            own = " and batch" if "[training] batch" in swept else ""
+            raise InputError(
+                f"{where} [[stage]] '{ours.name}' epochs: {ours.epochs:g} are {ours.steps} steps or {theirs.steps}, as "
+                f"{' and '.join(swept)} is swept; give the stage steps{own} of its own"
+            )
+
+
+def _value(run: RunConfig, table: str, key: str) -> object:
+    return getattr(getattr(run, table), key)
