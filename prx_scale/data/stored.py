@@ -35,11 +35,13 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSamples:
-    """B samples of one bucket: image (B, C, H, W), context (B, L, D) and pooled (B, P), text states as stored."""
+    """B samples of one bucket: image (B, C, H, W), size (B, 6), context (B, L, D) and pooled (B, P), the last two in the
+    type that they are stored in."""
 
     image: Floats
     context: Tensor
     pooled: Tensor
+    size: NDArray[np.int32]
 
 
 class StoredTraining:
@@ -167,6 +169,7 @@ def samples_of(
         image=scale.normalise(moments.sample(noise)).numpy(),
         context=states.tokens,
         pooled=states.pooled,
+        size=encoded.conditioning,
     )
 
 
