@@ -35,8 +35,7 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSamples:
-    """B samples of one bucket: image (B, C, H, W), size (B, 6), context (B, L, D) and pooled (B, P), the last two in the
-    type that they are stored in."""
+    """B samples of one bucket: image (B, C, H, W), context (B, L, D) and pooled (B, P) as stored, and size (B, 6)."""
 
     image: Floats
     context: Tensor

@@ -60,7 +60,7 @@ class PublishedAdapter(StateDictAdapter):
             state_dict: all of our parameters.
 
         Raises:
-            InputError: the model has three weight sets.
+            InputError: the layout cannot hold the model.
         """
         tensors: dict[str, Tensor] = dict(state_dict)
         if POSITIONS not in tensors:
