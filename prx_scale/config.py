@@ -42,6 +42,8 @@ class Model:
     position_base: int = bounded(0, low=0)
     """Patches along a side at which neighbours are 1 apart (16 for SD3, trained first at 256 pixels); 0 is the image's
     own."""
+    size_conditioning: bool = False
+    """The model is told the size of the original image, the corner of the cut and the size that it was brought to."""
     mup_base_width: int = bounded(0, low=0)
     """Width at which the hyperparameters were tuned, for muP (see prx_scale.models.mup); 0 is off."""
     mup_base_depth: int = bounded(0, low=0)

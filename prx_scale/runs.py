@@ -52,7 +52,7 @@ class Parameters:
     backbone: int
     """Blocks and final layer: the N of a scaling law."""
     embedding: int
-    """Patch, time, pooled-text and context embedders."""
+    """Patch, time, pooled-text, size and context embedders, and trained positions."""
     by_part: dict[str, int] = field(default_factory=dict[str, int])
 
     @property

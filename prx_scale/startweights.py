@@ -23,6 +23,7 @@ SCHEMA = 1
 INFO = "weights.json"
 STEM = "model"
 NORMS = (".q_norm.weight", ".k_norm.weight")
+SIZE_EMBED = "size_embed."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +111,8 @@ def tensors_of(folder: Path) -> dict[str, Described]:
 def check_fits(run: RunConfig, folder: Path, info: WeightsInfo, where: str) -> list[str]:
     """Whether weights are those of a run's model.
 
-    QK-norm may be added to weights that lack it, with scale 1; a trained table of positions may start from the weights'
-    sinusoids.
+    QK-norm may be added to weights that lack it, with scale 1, and an embedder of sizes, which gives zero at first; a
+    trained table of positions may start from the weights' sinusoids.
 
     Args:
         run: the run.
@@ -143,6 +144,8 @@ def check_fits(run: RunConfig, folder: Path, info: WeightsInfo, where: str) -> l
 def _can_be_made(name: str, shape: TensorShape, info: WeightsInfo) -> bool:
     if name.endswith(NORMS):
         return not info.sizes.qk_norm
+    if name.startswith(SIZE_EMBED):
+        return not info.sizes.size_conditioning
     return name == POSITIONS and info.positions.kind == "sin-cos" and shape[0] == info.positions.grid
 
 
@@ -164,6 +167,8 @@ def model_table(info: WeightsInfo) -> dict[str, str]:
     table |= {"patch": str(sizes.patch), "qk_norm": json.dumps(sizes.qk_norm)}
     if sizes.weight_sets != 2:
         table["weight_sets"] = str(sizes.weight_sets)
+    if sizes.size_conditioning:
+        table["size_conditioning"] = "true"
     table |= {"positions": json.dumps(positions.kind), "position_grid": str(positions.grid)}
     return table | ({"position_base": str(positions.base)} if positions.kind == "sin-cos" else {})
 

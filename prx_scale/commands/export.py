@@ -14,6 +14,7 @@ from prx_scale.errors import InputError
 if TYPE_CHECKING:
     from prx_scale.config import RunConfig
     from prx_scale.models.convert.exporting import Exported
+    from prx_scale.models.convert.layouts import Layout
     from prx_scale.models.convert.pipeline import Component
     from prx_scale.runs import RunInfo
 
@@ -44,6 +45,9 @@ class Export:
     components: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PIPELINE|NAME=DIR ...")] = ()
     """For diffusers: what to copy in. All of a pipeline folder, or vae=DIR, text_encoder=DIR, tokenizer=DIR and their
     numbered kin; what is not named is null."""
+    image_size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """For a model with size_conditioning, in the published formats, which have none: what it makes of whole images of
+    N x N pixels becomes part of its weights."""
     overwrite: bool = False
     """Replace a folder that this verb wrote before."""
 
@@ -60,6 +64,8 @@ class Export:
         quiet_threads()
         if self.components and self.format != "diffusers":
             raise InputError(f"--components: only --format diffusers has components, not {self.format}")
+        if self.image_size is not None and self.format == "prx":
+            raise InputError("--image-size: the prx format holds the embedder of sizes whole; leave it out")
         info = one_run(self.run_dir)
         run = run_from_json(info.config, str(info.folder / "run.json"))
         step = chosen_step(info.folder, self.step)
@@ -133,6 +139,7 @@ class _Writing:
             "step": self.step,
             "weights": self.verb.weights,
             "format": self.verb.format,
+            **({} if self.verb.image_size is None else {"image_size": self.verb.image_size}),
             "prx-scale": __version__,
         }
 
@@ -145,6 +152,17 @@ class _Writing:
         checkpoint = self.info.folder / "checkpoint" / f"step-{self.step}"
         return exported_run(self.run, checkpoint_reader(checkpoint, self.verb.weights, shapes))
 
+    def _published(self, layout: Layout) -> Exported:
+        """The model as a published layout holds it."""
+        from prx_scale.models.convert.exporting import at_size
+        from prx_scale.models.convert.layouts import check_holds
+
+        model = self._model()
+        if self.verb.image_size is not None:
+            model = at_size(model, self.verb.image_size)
+        check_holds(layout, model.sizes)
+        return model
+
     def _components(self, model: Exported) -> dict[str, Component]:
         from prx_scale.models.convert.pipeline import check_components, find_components
 
@@ -154,10 +172,11 @@ class _Writing:
 
     def _diffusers(self) -> list[str]:
         from prx_scale.models.convert.exporting import write_transformer
+        from prx_scale.models.convert.layouts import DIFFUSERS
         from prx_scale.models.convert.pipeline import COMPONENTS, write_pipeline
         from prx_scale.models.convert.writing import whole_folder, write_json
 
-        model = self._model()
+        model = self._published(DIFFUSERS)
         components = self._components(model)
         null = [name for name in COMPONENTS if name not in components]
         with whole_folder(self.out, overwrite=self.verb.overwrite, marker=MARKER) as folder:
@@ -178,9 +197,10 @@ class _Writing:
 
     def _stability(self) -> list[str]:
         from prx_scale.models.convert.exporting import write_stability
+        from prx_scale.models.convert.layouts import STABILITY
         from prx_scale.models.convert.writing import whole_folder, write_json
 
-        model = self._model()
+        model = self._published(STABILITY)
         with whole_folder(self.out, overwrite=self.verb.overwrite, marker=MARKER) as folder:
             write_stability(folder / "model.safetensors", model)
             write_json(folder / MARKER, {**self.provenance, "shift": self.run.shift})

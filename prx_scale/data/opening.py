@@ -23,7 +23,7 @@ Indices = NDArray[np.int64]
 
 
 class Samples(Protocol):
-    """B samples: image (B, C, H, W), context (B, L, D), pooled (B, P)."""
+    """B samples: image (B, C, H, W), context (B, L, D), pooled (B, P), size (B, 6)."""
 
     @property
     def image(self) -> Floats:
@@ -38,6 +38,11 @@ class Samples(Protocol):
     @property
     def pooled(self) -> Floats | Tensor:
         """Pooled state of the text."""
+        ...
+
+    @property
+    def size(self) -> NDArray[np.int32]:
+        """Original height and width, top and left of the cut, target height and width, in pixels."""
         ...
 
 
@@ -86,6 +91,7 @@ def open_dataset(run: RunConfig, split: Split, order: int = 0, sources: Sequence
         seed=data.seed,
         heldout=split == "heldout",
         image=(inputs.channels, side, side),
+        downsampling=data.downsampling,
         context=(inputs.text_tokens, inputs.context_dim),
         pooled=inputs.pooled_dim,
     )

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from prx_scale.data.framing import uncropped
+
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomBatch:
-    """B samples: image (B, C, H, W), context (B, L, D) and pooled (B, P)."""
+    """B samples: image (B, C, H, W), context (B, L, D), pooled (B, P) and size (B, 6)."""
 
     image: Floats
     context: Floats
     pooled: Floats
+    size: NDArray[np.int32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,7 @@ class RandomDataset:
         seed: of the stream, below 2^62.
         heldout: another stream, for validation.
         image: shape of one image or latent (C, H, W).
+        downsampling: pixels along one side of one of its values.
         context: shape of its token states (L, D).
         pooled: width of its pooled state.
     """
@@ -34,6 +38,7 @@ class RandomDataset:
     seed: int
     heldout: bool
     image: tuple[int, int, int]
+    downsampling: int
     context: tuple[int, int]
     pooled: int
 
@@ -46,8 +51,12 @@ class RandomDataset:
         sizes = (int(np.prod(self.image)), int(np.prod(self.context)), self.pooled)
         rows = np.stack([self._values(int(index), sum(sizes)) for index in indices])
         image, context, pooled = np.split(rows, np.cumsum(sizes)[:-1], axis=1)
+        height, width = (side * self.downsampling for side in self.image[1:])
         return RandomBatch(
-            image=image.reshape(-1, *self.image), context=context.reshape(-1, *self.context), pooled=pooled
+            image=image.reshape(-1, *self.image),
+            context=context.reshape(-1, *self.context),
+            pooled=pooled,
+            size=np.full((len(rows), 6), uncropped((height, width)), dtype=np.int32),
         )
 
     def _values(self, index: int, count: int) -> Floats:

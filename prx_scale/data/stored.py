@@ -33,11 +33,12 @@ Numbers = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSamples:
-    """B samples of one bucket: image (B, C, H, W), context (B, L, D) and pooled (B, P), text states as stored."""
+    """B samples of one bucket: image (B, C, H, W), context (B, L, D) and pooled (B, P) as stored, and size (B, 6)."""
 
     image: Floats
     context: Tensor
     pooled: Tensor
+    size: NDArray[np.int32]
 
 
 class StoredPart:
@@ -203,6 +204,7 @@ def samples_of(
         image=scale.normalise(moments.sample(noise)).numpy(),
         context=states.tokens,
         pooled=states.pooled,
+        size=encoded.conditioning,
     )
 
 

@@ -28,6 +28,7 @@ def model_shape(run: RunConfig) -> Shape:
         qk_norm=run.model.qk_norm,
         weight_sets=run.model.weight_sets,
         learned_positions=table if run.model.positions == "learned" else 0,
+        size_conditioning=run.model.size_conditioning,
     )
 
 

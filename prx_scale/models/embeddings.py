@@ -1,4 +1,4 @@
-"""Fixed sinusoids: of the time, and of a patch's place on the grid."""
+"""Fixed sinusoids: of the time, of sizes in pixels, and of a patch's place on the grid."""
 
 from __future__ import annotations
 
@@ -21,9 +21,28 @@ def time_frequencies(t: Tensor, width: int) -> Tensor:
     Returns:
         (B, width).
     """
+    return _cos_sin(TIME_SCALE * t, width)
+
+
+def size_frequencies(size: Tensor, width: int) -> Tensor:
+    """[cos(s w_k) | sin(s w_k)] of each size s, with the w_k of `time_frequencies`, one after another.
+
+    As SDXL embeds the size and the crop of an image (Podell et al. 2023, section 2.2).
+
+    Args:
+        size: (B, S) sizes in pixels, float32.
+        width: of one size, even.
+
+    Returns:
+        (B, S * width).
+    """
+    return _cos_sin(size, width).flatten(1)
+
+
+def _cos_sin(x: Tensor, width: int) -> Tensor:
     half = width // 2
-    rates = torch.exp(-torch.arange(half, device=t.device, dtype=torch.float32) * (9.210340371976184 / half))
-    angles = TIME_SCALE * t[:, None] * rates
+    rates = torch.exp(-torch.arange(half, device=x.device, dtype=torch.float32) * (9.210340371976184 / half))
+    angles = x[..., None] * rates
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 

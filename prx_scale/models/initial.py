@@ -1,8 +1,9 @@
 """Initial weights that do not depend on the layout: each parameter from a generator named by seed and parameter.
 
 adaLN-zero as in DiT (Peebles and Xie 2023): modulations and the output projection start at zero, so that the model
-gives exactly zero at first; other matrices are Xavier-uniform, the embedders of time and pooled text normal with
-standard deviation 0.02, biases zero, norms one.
+gives exactly zero at first; other matrices are Xavier-uniform, the embedders of time, pooled text and sizes normal
+with standard deviation 0.02, biases zero, norms one. The second matrix of the embedder of sizes is zero too: at first a
+model with it computes what one without it does.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ def initial_value(name: str, shape: torch.Size, seed: int) -> Tensor:
     """
     parts = name.split(".")
     value = torch.zeros(shape)
-    if parts[-1] == "bias" or "ada" in parts or parts[:2] == ["final", "linear"]:
+    if parts[-1] == "bias" or "ada" in parts or parts[:2] in (["final", "linear"], ["size_embed", "second"]):
         return value
     if parts[-2] in ("q_norm", "k_norm"):
         return value.fill_(1)
     generator = torch.Generator().manual_seed(_key(name, seed))
-    if parts[0] in ("time_embed", "pooled_embed"):
+    if parts[0] in ("time_embed", "pooled_embed", "size_embed"):
         return value.normal_(std=0.02, generator=generator)
     return nn.init.xavier_uniform_(value, generator=generator)
 

@@ -100,6 +100,16 @@ class Embedder(Module):
         return self.second(F.silu(self.first(x)))
 
 
+def embedder_config(inputs: int, outputs: int) -> Embedder.Config:
+    """An embedder.
+
+    Args:
+        inputs: width of the condition.
+        outputs: D.
+    """
+    return Embedder.Config(first=linear_config(inputs, outputs), second=linear_config(outputs, outputs))
+
+
 class FinalLayer(Module):
     """Modulated layer norm and the projection to patches."""
 

@@ -17,13 +17,22 @@ from torch import Tensor
 from parallel.tensor import Plan
 from parallel.titan import BaseModel, Module, ModuleDict
 from prx_scale.config import RunConfig
+from prx_scale.data.framing import uncropped
 from prx_scale.models import sizes
 from prx_scale.models.blocks import JointBlock, block_config
 from prx_scale.models.build import model_shape, parametrisation_of, position_side
-from prx_scale.models.embeddings import PositionGrid, centre_crop, time_frequencies
+from prx_scale.models.embeddings import PositionGrid, centre_crop, size_frequencies, time_frequencies
 from prx_scale.models.initial import initialise
 from prx_scale.models.inputs import inputs_of
-from prx_scale.models.layers import Boundary, Embedder, FinalLayer, Linear, PositionTable, linear_config
+from prx_scale.models.layers import (
+    Boundary,
+    Embedder,
+    FinalLayer,
+    Linear,
+    PositionTable,
+    embedder_config,
+    linear_config,
+)
 from prx_scale.models.mup import Parametrisation
 from prx_scale.models.spread import context_plan, tensor_plan
 
@@ -39,9 +48,12 @@ class MMDiT(BaseModel):
         text_split: tuple[int, ...]
         """Text tokens of each of their weight sets, in the order of the context."""
         grid: PositionGrid
+        downsampling: int
+        """Pixels along one side of one value of the image or latent."""
         patch_embed: Linear.Config
         time_embed: Embedder.Config
         pooled_embed: Embedder.Config
+        size_embed: Embedder.Config | None
         context_embed: Linear.Config
         position_table: PositionTable.Config | None
         blocks: list[JointBlock.Config]
@@ -69,6 +81,7 @@ class MMDiT(BaseModel):
         self.patch_embed = config.patch_embed.build()
         self.time_embed = config.time_embed.build()
         self.pooled_embed = config.pooled_embed.build()
+        self.size_embed = config.size_embed.build() if config.size_embed else None
         self.context_embed = config.context_embed.build()
         self.layers = ModuleDict({str(i): block.build() for i, block in enumerate(config.blocks)})
         self.final = config.final.build()
@@ -86,7 +99,7 @@ class MMDiT(BaseModel):
         if self.position_table is None:
             self.positions = table.to(buffer_device or self.positions.device)
 
-    def forward(self, z: Tensor, *, t: Tensor, context: Tensor, pooled: Tensor) -> Tensor:
+    def forward(self, z: Tensor, *, t: Tensor, context: Tensor, pooled: Tensor, size: Tensor | None = None) -> Tensor:
         """Predict the velocity.
 
         Args:
@@ -94,14 +107,15 @@ class MMDiT(BaseModel):
             t: (B,) times in [0, 1]; 0 is data, 1 is noise.
             context: (B, L, context_dim) text token states.
             pooled: (B, pooled_dim) pooled text states.
+            size: (B, 6) in pixels, as `prx_scale.data.framing.Framing.conditioning`, for a model that is told; by
+                default those of whole images of this size.
 
         Returns:
             (B, C, height, width) velocity, the estimate of eps - x0, in float32.
         """
         # Under mixed precision the gathered weights say in which type the products run.
         dtype = self.patch_embed.weight.dtype
-        time = time_frequencies(t.float(), sizes.TIME_FREQUENCIES).to(dtype)
-        c_BD = F.silu(self.time_embed(time) + self.pooled_embed(pooled.to(dtype)))
+        c_BD = self.condition(z, t, pooled, size)
         grid = (z.shape[2] // self.config.patch, z.shape[3] // self.config.patch)
         image_BLD = self.patch_embed(self.patchify(z.to(dtype))) + self.positions_of(*grid).to(dtype)
         texts_BLD = self.context_embed(context.to(dtype)).split(self.config.text_split, dim=1)
@@ -110,6 +124,21 @@ class MMDiT(BaseModel):
             image_BLD, *texts_BLD = block(c_BD, image_BLD, *texts_BLD)
         velocity_BLP = self.join_context(self.final(self.join_sequence(image_BLD), c_BD))
         return self.unpatchify(velocity_BLP, *grid).float()
+
+    def condition(self, z: Tensor, t: Tensor, pooled: Tensor, size: Tensor | None) -> Tensor:
+        """(B, D) SiLU of the sum of what each image as a whole is conditioned on; arguments as of `forward`."""
+        dtype = self.patch_embed.weight.dtype
+        time = time_frequencies(t.float(), sizes.TIME_FREQUENCIES)
+        c_BD = self.time_embed(time.to(dtype)) + self.pooled_embed(pooled.to(dtype))
+        if self.size_embed is not None:
+            size = self.whole(z) if size is None else size.float()
+            c_BD = c_BD + self.size_embed(size_frequencies(size, sizes.SIZE_FREQUENCIES).to(dtype))
+        return F.silu(c_BD)
+
+    def whole(self, z: Tensor) -> Tensor:
+        """(B, 6) sizes, in pixels, of images that were neither resized nor cut."""
+        height, width = (side * self.config.downsampling for side in z.shape[2:])
+        return torch.tensor(uncropped((height, width)), dtype=torch.float32, device=z.device).expand(len(z), -1)
 
     def positions_of(self, rows: int, columns: int) -> Tensor:
         """(rows * columns, D) positions of an image of that many patches.
@@ -147,6 +176,7 @@ def mmdit_config(
     channels: int,
     patch: int,
     grid: PositionGrid,
+    downsampling: int = 1,
     text_split: tuple[int, ...] | None = None,
     parametrisation: Parametrisation | None = None,
 ) -> MMDiT.Config:
@@ -157,6 +187,7 @@ def mmdit_config(
         channels: of the image or latent.
         patch: side of a patch.
         grid: the table of positions.
+        downsampling: pixels along one side of one value of the image or latent.
         text_split: text tokens of each of their weight sets; by default all of the one set.
         parametrisation: what width and depth change; by default nothing.
     """
@@ -168,9 +199,11 @@ def mmdit_config(
         patch=patch,
         text_split=text_split or (shape.text_tokens,),
         grid=grid,
+        downsampling=downsampling,
         patch_embed=linear_config(shape.patch_dim, h),
-        time_embed=Embedder.Config(first=linear_config(sizes.TIME_FREQUENCIES, h), second=linear_config(h, h)),
-        pooled_embed=Embedder.Config(first=linear_config(shape.pooled_dim, h), second=linear_config(h, h)),
+        time_embed=embedder_config(sizes.TIME_FREQUENCIES, h),
+        pooled_embed=embedder_config(shape.pooled_dim, h),
+        size_embed=embedder_config(sizes.SIZES * sizes.SIZE_FREQUENCIES, h) if shape.size_conditioning else None,
         context_embed=linear_config(shape.context_dim, h),
         position_table=PositionTable.Config(side=grid.side, width=h) if shape.learned_positions else None,
         blocks=[block_config(shape, scaled, last=i == last) for i in range(shape.depth)],
@@ -195,6 +228,7 @@ def backbone_config(run: RunConfig) -> MMDiT.Config:
         channels=inputs.channels,
         patch=run.model.patch,
         grid=PositionGrid(side=position_side(run), image=run.grid_side, base=run.model.position_base or run.grid_side),
+        downsampling=run.data.downsampling,
         text_split=inputs.token_groups if run.model.weight_sets == 3 else None,
         parametrisation=parametrisation_of(run.model),
     )

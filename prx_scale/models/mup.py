@@ -54,9 +54,9 @@ PARTS = (
     Part(pattern=r"^layers\..*\.(q|k|v|out|mlp_in|mlp_out)\.weight$", role=Role.HIDDEN, in_block=True, tokens=True),
     Part(pattern=r"^layers\..*\.ada\.weight$", role=Role.HIDDEN, in_block=True),
     Part(pattern=r"^layers\..*(\.bias|\.[qk]_norm\.weight)$", role=Role.VECTOR, in_block=True),
-    Part(pattern=r"^((time|pooled)_embed\.second|final\.ada)\.weight$", role=Role.HIDDEN),
+    Part(pattern=r"^((time|pooled|size)_embed\.second|final\.ada)\.weight$", role=Role.HIDDEN),
     Part(
-        pattern=r"^(patch_embed|context_embed|(time|pooled)_embed\.first|position_table)\.weight$",
+        pattern=r"^(patch_embed|context_embed|(time|pooled|size)_embed\.first|position_table)\.weight$",
         role=Role.INPUT,
     ),
     Part(pattern=r"^final\.linear\.weight$", role=Role.OUTPUT),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from prx_scale.config import HEAD_DIM, RunConfig
 from prx_scale.models.build import position_side
 from prx_scale.models.inputs import inputs_of
-from prx_scale.models.sizes import TIME_FREQUENCIES
+from prx_scale.models.sizes import SIZE_FREQUENCIES, SIZES, TIME_FREQUENCIES
 
 POSITIONS = "position_table.weight"
 
@@ -30,6 +30,8 @@ class WeightSizes:
     weight_sets: int = 2
     learned_side: int = 0
     """Side of a trained table of positions; 0 where positions are fixed sinusoids."""
+    size_conditioning: bool = False
+    """It has an embedder of sizes in pixels."""
 
     @property
     def heads(self) -> int:
@@ -59,6 +61,7 @@ def sizes_of_run(run: RunConfig) -> WeightSizes:
         qk_norm=run.model.qk_norm,
         weight_sets=run.model.weight_sets,
         learned_side=position_side(run) if run.model.positions == "learned" else 0,
+        size_conditioning=run.model.size_conditioning,
     )
 
 
@@ -73,6 +76,8 @@ def parameter_shapes(sizes: WeightSizes) -> dict[str, TensorShape]:
     shapes |= _linear("patch_embed", values, h) | _linear("context_embed", sizes.context_dim, h)
     shapes |= _linear("time_embed.first", TIME_FREQUENCIES, h) | _linear("time_embed.second", h, h)
     shapes |= _linear("pooled_embed.first", sizes.pooled_dim, h) | _linear("pooled_embed.second", h, h)
+    if sizes.size_conditioning:
+        shapes |= _linear("size_embed.first", SIZES * SIZE_FREQUENCIES, h) | _linear("size_embed.second", h, h)
     for i in range(sizes.depth):
         for stream in sizes.streams:
             shapes |= _stream(f"layers.{i}.{stream}", sizes, pre_only=stream != "image" and i == sizes.depth - 1)

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 
 TIME_FREQUENCIES = 256
 """Width of the sinusoidal time embedding before its MLP."""
+SIZE_FREQUENCIES = 256
+"""Width of the sinusoids of one size in pixels."""
+SIZES = 6
+"""Numbers that a size-conditioned model is told: `prx_scale.data.framing.Framing.conditioning`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,8 @@ class Shape:
     """One for the image and one for each group of text tokens that has weights of its own."""
     learned_positions: int = 0
     """Entries of a trained table of positions; 0 where positions are fixed sinusoids."""
+    size_conditioning: bool = False
+    """It is told the sizes and the crop of the image."""
 
     @property
     def text_sets(self) -> int:
@@ -47,6 +53,7 @@ class ParameterCounts:
     patch_embed: int
     time_embed: int
     pooled_embed: int
+    size_embed: int
     context_embed: int
     positions: int
 
@@ -58,7 +65,8 @@ class ParameterCounts:
     @property
     def embedding(self) -> int:
         """Everything that only brings inputs to the hidden width."""
-        return self.patch_embed + self.time_embed + self.pooled_embed + self.context_embed + self.positions
+        conditions = self.time_embed + self.pooled_embed + self.size_embed
+        return self.patch_embed + conditions + self.context_embed + self.positions
 
 
 def parameters(shape: Shape) -> ParameterCounts:
@@ -67,7 +75,7 @@ def parameters(shape: Shape) -> ParameterCounts:
     With h the hidden size, a block has 18 h^2 + 15 h for each weight set (adaLN, q, k, v, out and MLP), and in the last
     one 5 h^2 + 5 h for each of text, which feeds nothing after the attention; QK-norm adds two vectors of a head's
     width for each. With two sets and SD3's input sizes the sum is (36 d - 9) h^2 + (30 d + 6526) h + 64 + 256 d for
-    depth d (Esser et al. 2024).
+    depth d (Esser et al. 2024), without an embedder of sizes, which has h^2 + (6 * 256 + 2) h.
 
     Args:
         shape: the model's sizes.
@@ -81,6 +89,7 @@ def parameters(shape: Shape) -> ParameterCounts:
         patch_embed=(shape.patch_dim + 1) * h,
         time_embed=h**2 + (TIME_FREQUENCIES + 2) * h,
         pooled_embed=h**2 + (shape.pooled_dim + 2) * h,
+        size_embed=h**2 + (SIZES * SIZE_FREQUENCIES + 2) * h if shape.size_conditioning else 0,
         context_embed=(shape.context_dim + 1) * h,
         positions=shape.learned_positions * h,
     )
@@ -90,8 +99,8 @@ def forward_flops(shape: Shape) -> int:
     """FLOPs of one forward pass of one image: all matrix products, attention over all tokens included.
 
     Per image token and block 24 h^2 (q, k, v, out, MLP); the same per text token, of which the last block only needs
-    6 h^2; attention 4 N^2 h a block; adaLN once an image for each weight set. Agrees to the integer with torch's FLOP
-    counter.
+    6 h^2; attention 4 N^2 h a block; adaLN and the embedders of conditions once an image. Agrees to the integer with
+    torch's FLOP counter.
 
     Args:
         shape: the model's sizes.
@@ -104,7 +113,8 @@ def forward_flops(shape: Shape) -> int:
     patches = 4 * shape.patch_dim * h * image
     context = 2 * shape.context_dim * h * text
     conditions = 2 * (TIME_FREQUENCIES * h + h**2) + 2 * (shape.pooled_dim * h + h**2) + 4 * h**2
-    return streams + attention + modulation + patches + context + conditions
+    sizes = 2 * (SIZES * SIZE_FREQUENCIES * h + h**2) if shape.size_conditioning else 0
+    return streams + attention + modulation + patches + context + conditions + sizes
 
 
 def training_flops(shape: Shape) -> int:

@@ -61,9 +61,9 @@ def _outer_style(name: str) -> ParallelStyle | None:
     match name:
         case "patch_embed" | "context_embed" | "final.ada":
             return ColwiseParallel(output_layouts=Replicate())
-        case "time_embed.first" | "pooled_embed.first":
+        case "time_embed.first" | "pooled_embed.first" | "size_embed.first":
             return ColwiseParallel()
-        case "time_embed.second" | "pooled_embed.second":
+        case "time_embed.second" | "pooled_embed.second" | "size_embed.second":
             return RowwiseParallel()
         case "final.linear":  # its outputs, the values of a patch, need not divide
             return RowwiseParallel(input_layouts=Replicate())

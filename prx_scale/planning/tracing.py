@@ -18,6 +18,7 @@ from prx_scale.diffusion.paths import interpolate, velocity
 from prx_scale.layout import data_parallel
 from prx_scale.models.inputs import inputs_of
 from prx_scale.models.mmdit import MMDiT, backbone_config
+from prx_scale.models.sizes import SIZES
 from prx_scale.planning.traces import BLOCKS, StateBytes, Trace
 from prx_scale.planning.workload import PlannedRun
 from prx_scale.training.ema import AveragedWeights
@@ -149,16 +150,18 @@ class _Step:
         return sum(map(local_bytes, self._raw(images)))
 
     def _raw(self, images: int) -> tuple[Tensor, ...]:
-        """(x0, noise, t, context, pooled), float32."""
+        """(x0, noise, t, context, pooled), and the sizes where the model is told them, float32."""
         inputs, shape = inputs_of(self.run.data), self.run.shape
         rows, columns = (side * self.run.model.patch for side in self.run.grid)
         x0 = torch.empty(images, inputs.channels, rows, columns)
         context = torch.empty(images, shape.text_tokens, inputs.context_dim)
-        return (x0, torch.empty_like(x0), torch.empty(images), context, torch.empty(images, inputs.pooled_dim))
+        size = (torch.empty(images, SIZES),) if shape.size_conditioning else ()
+        return (x0, torch.empty_like(x0), torch.empty(images), context, torch.empty(images, inputs.pooled_dim), *size)
 
     def _loss(self, raw: tuple[Tensor, ...]) -> Tensor:
-        x0, noise, t, context, pooled = raw
-        predicted = self.model(interpolate(x0, noise, t), t=t, context=context, pooled=pooled)
+        x0, noise, t, context, pooled, *size = raw
+        conditions = {"context": context, "pooled": pooled} | ({"size": size[0]} if size else {})
+        predicted = self.model(interpolate(x0, noise, t), t=t, **conditions)
         return nn.functional.mse_loss(predicted, velocity(x0, noise), reduction="sum") / x0.numel()
 
     def _optimize(self) -> None:

@@ -35,7 +35,8 @@ class Batch:
     mask: Tensor | None = None
     """(B, L), true at real tokens of the text; None where every token counts."""
     size: Tensor | None = None
-    """(B, 6) original height and width, top and left of the cut, target height and width; None where unknown."""
+    """(B, 6) original height and width, top and left of the cut, target height and width, in pixels; None where the
+    model is not told."""
 
     @property
     def conditions(self) -> dict[str, Tensor]:
@@ -66,7 +67,18 @@ def training_batch(run: RunConfig, dataset: Dataset, indices: Indices) -> Batch:
         t=torch.from_numpy(t.astype(np.float32)),
         context=torch.as_tensor(context),
         pooled=torch.as_tensor(pooled),
+        size=told_size(run, samples),
     )
+
+
+def told_size(run: RunConfig, samples: Samples) -> Tensor | None:
+    """(B, 6) sizes for a model that is told them, float32, which has any number of pixels exactly.
+
+    Args:
+        run: says whether it is.
+        samples: of the batch.
+    """
+    return torch.from_numpy(samples.size.astype(np.float32)) if run.model.size_conditioning else None
 
 
 def without_dropped(run: RunConfig, draws: Draws, context: States, pooled: States) -> tuple[States, States]:
@@ -106,6 +118,7 @@ def validation_batch(run: RunConfig, dataset: Dataset, items: Indices) -> Batch:
         t=torch.from_numpy(((items % levels + 1) / levels).astype(np.float32)),
         context=torch.as_tensor(samples.context),
         pooled=torch.as_tensor(samples.pooled),
+        size=told_size(run, samples),
     )
 
 

@@ -149,6 +149,7 @@ def _watching(model: MMDiT, seen: dict[str, Tensor]) -> Iterator[None]:
             ("text", model.context_embed),
             ("time", model.time_embed),
             ("pooled", model.pooled_embed),
+            *([("size", model.size_embed)] if model.size_embed is not None else []),
         )
     ]
     for number, block in model.layers.items():

@@ -147,7 +147,7 @@ def model_spec(run: RunConfig) -> ModelSpec:
     )
 
 
-NOT_IN_FLOAT8 = ["patch_embed", "time_embed", "pooled_embed", "context_embed", "final", ".ada"]
+NOT_IN_FLOAT8 = ["patch_embed", "time_embed", "pooled_embed", "size_embed", "context_embed", "final", ".ada"]
 """Layers that see one vector an image, or few values a token: too small to gain, and where precision counts most."""
 
 

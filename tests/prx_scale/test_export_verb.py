@@ -137,6 +137,36 @@ def test_the_pipeline_draws_the_shapes_that_our_sampler_draws(shapes_run: Path, 
     assert abs(own_times - ours).max() > 0.01
 
 
+def test_a_run_that_is_told_sizes_leaves_as_a_model_of_one_size(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "told", steps=24, lr=1e-2)
+    text = (study / "study.toml").read_text().replace("patch = 4\n", "patch = 4\nsize_conditioning = true\n")
+    (study / "study.toml").write_text(text)
+    done = train(study)
+    assert done.returncode == 0, done.stderr
+    run, told = run_folder(study), config_of(run_folder(study))
+    for options, message in (
+        ({"format": "diffusers"}, r"size_conditioning: the diffusers layout .* --image-size N folds"),
+        ({"format": "stability"}, r"size_conditioning: the stability layout"),
+        ({"format": "stability", "image_size": 20}, r"--image-size 20: .* multiples of 4 up to 16"),
+        ({"format": "prx", "image_size": 16}, "holds the embedder of sizes whole"),
+    ):
+        with pytest.raises(InputError, match=message):
+            export(run, tmp_path / "out", **options)
+        assert [path.name for path in tmp_path.iterdir()] == ["told"]
+    pipe = pipeline(export(run, tmp_path / "out", format="diffusers", image_size=16))
+    assert json.loads((tmp_path / "out" / "export.json").read_text())["image_size"] == 16
+    ours = load_model(told, run, 24, "ema")
+    assert ours.size_embed is not None and ours.size_embed.second.weight.any()
+    context, pooled = (torch.from_numpy(states) for states in encode(CAPTIONS))
+    z = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = ours(z, t=torch.tensor([0.2, 0.5, 0.9]), context=context, pooled=pooled)
+        theirs = pipe.transformer(z, context, pooled, timestep=1000 * torch.tensor([0.2, 0.5, 0.9])).sample
+    torch.testing.assert_close(theirs, expected, atol=1e-5, rtol=1e-5)
+    export(run, tmp_path / "whole", format="prx")
+    assert json.loads((tmp_path / "whole" / "weights.json").read_text())["sizes"]["size_conditioning"] is True
+
+
 @torch.no_grad()
 def test_with_encoders_and_autoencoder_the_images_are_those_of_our_sampler(sd3_run: Path, tmp_path: Path) -> None:
     parts = write_components(tmp_path / "parts", context_dim=4096, pooled_dim=2048, channels=16)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from prx_scale.data.framing import uncropped
 from prx_scale.data.shapes.captions import long_caption, short_caption
 from prx_scale.data.shapes.render import render, scale_of
 from prx_scale.data.shapes.scenes import CANVAS, Scene, Split, draw
@@ -15,11 +16,12 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class ShapesBatch:
-    """B samples: image (B, 3, H, W) in [-1, 1], context (B, L, 64), pooled (B, 64), captions and scenes."""
+    """B samples: image (B, 3, H, W) in [-1, 1], context (B, L, 64), pooled (B, 64), size (B, 6), captions, scenes."""
 
     image: Floats
     context: Floats
     pooled: Floats
+    size: NDArray[np.int32]
     captions: tuple[str, ...]
     scenes: tuple[Scene, ...]
 
@@ -61,4 +63,11 @@ class ShapesDataset:
         )
         context, pooled = encode(captions, self.encoders)
         image = render(arrays, self.image_size)
-        return ShapesBatch(image=image, context=context, pooled=pooled, captions=captions, scenes=scenes)
+        return ShapesBatch(
+            image=image,
+            context=context,
+            pooled=pooled,
+            size=np.full((len(image), 6), uncropped((self.image_size, self.image_size)), dtype=np.int32),
+            captions=captions,
+            scenes=scenes,
+        )

@@ -33,6 +33,7 @@ def sizes_of_config(config: MMDiT.Config) -> WeightSizes:
         qk_norm=shape.qk_norm,
         weight_sets=shape.weight_sets,
         learned_side=config.grid.side if shape.learned_positions else 0,
+        size_conditioning=shape.size_conditioning,
     )
 
 
@@ -59,7 +60,7 @@ class PublishedAdapter(StateDictAdapter):
             state_dict: all of our parameters.
 
         Raises:
-            InputError: the model has three weight sets.
+            InputError: the layout cannot hold the model.
         """
         tensors: dict[str, Tensor] = dict(state_dict)
         if POSITIONS not in tensors:

@@ -20,7 +20,7 @@ from prx_scale.models.convert.writing import SHARD_BYTES, content_hash, write_js
 from prx_scale.models.embeddings import PositionGrid
 from prx_scale.models.mmdit import MMDiT
 from prx_scale.models.names import POSITIONS, WeightSizes, parameter_shapes
-from prx_scale.startweights import INFO, NORMS, STEM, Positions, WeightsInfo, read_info, tensors_of
+from prx_scale.startweights import INFO, NORMS, SIZE_EMBED, STEM, Positions, WeightsInfo, read_info, tensors_of
 
 
 def write_folder(
@@ -70,10 +70,11 @@ def positions_of_grid(grid: PositionGrid, *, learned: bool) -> Positions:
 def load_into(model: MMDiT, folder: Path, expected_hash: str) -> None:
     """Give a model the weights of a folder that fits it; each process keeps its part.
 
-    Where its forward pass has multipliers, as under muP, they are divided out: it is the same function at first.
+    Where its forward pass has multipliers, as under muP, they are divided out: it is the same function at first. An
+    embedder of sizes that the weights lack stays as it was initialised, and so adds nothing at first.
 
     Args:
-        model: on its devices.
+        model: on its devices, with its initial weights.
         folder: of the weights.
         expected_hash: of their content, as the run's configuration has it.
 
@@ -85,6 +86,8 @@ def load_into(model: MMDiT, folder: Path, expected_hash: str) -> None:
     digests: dict[str, str] = {}
     for name, parameter in model.named_parameters():
         name = canonical_fqn(name)
+        if name not in described and name.startswith(SIZE_EMBED):
+            continue
         if name not in described:
             assign(parameter, _made(name, parameter, info.positions) / factor(name))
             continue

@@ -123,6 +123,28 @@ STABILITY = Layout(
 LAYOUTS = (DIFFUSERS, STABILITY)
 
 
+def check_holds(layout: Layout, sizes: WeightSizes) -> None:
+    """Whether a layout can hold a model.
+
+    Args:
+        layout: theirs.
+        sizes: of the model.
+
+    Raises:
+        InputError: the model has three weight sets, or an embedder of sizes, which neither layout has.
+    """
+    if sizes.weight_sets != 2:
+        raise InputError(
+            f"[model] weight_sets: the {layout.name} layout holds 2 weight sets, not {sizes.weight_sets}; "
+            "the prx format holds them all"
+        )
+    if sizes.size_conditioning:
+        raise InputError(
+            f"[model] size_conditioning: the {layout.name} layout has no embedder of sizes; --image-size N folds what "
+            "it says of images of N x N pixels into the time's, and the prx format holds it whole"
+        )
+
+
 def entries(layout: Layout, sizes: WeightSizes, side: int) -> list[Entry]:
     """All tensors that a model has in a layout; positions always come as a table.
 
@@ -132,13 +154,9 @@ def entries(layout: Layout, sizes: WeightSizes, side: int) -> list[Entry]:
         side: of its table of positions.
 
     Raises:
-        InputError: the model has three weight sets, which neither layout can hold.
+        InputError: the layout cannot hold the model.
     """
-    if sizes.weight_sets != 2:
-        raise InputError(
-            f"[model] weight_sets: the {layout.name} layout holds 2 weight sets, not {sizes.weight_sets}; "
-            "the prx format holds them all"
-        )
+    check_holds(layout, sizes)
     shapes = parameter_shapes(sizes)
     found = [
         Entry(theirs=layout.positions, shape=(1, side**2, sizes.hidden), ours=(POSITIONS,)),

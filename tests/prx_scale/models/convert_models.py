@@ -42,6 +42,7 @@ def build(of: WeightSizes, grid: PositionGrid, *, scale: float = 0.125, seed: in
         qk_norm=of.qk_norm,
         weight_sets=of.weight_sets,
         learned_positions=of.learned_side**2,
+        size_conditioning=of.size_conditioning,
     )
     split = None if of.weight_sets == 2 else (3, 4)
     base = Parametrisation(width=of.hidden, depth=of.depth, base_width=of.hidden // 2, base_depth=of.depth // 2)
@@ -75,6 +76,7 @@ def exported(model: MMDiT, of: WeightSizes, image_side: int = 16) -> Exported:
         sizes=of,
         grid=model.config.grid,
         image_side=image_side,
+        downsampling=model.config.downsampling,
         read=multiplied(read_of(model), factor_of(model.config)),
     )
 
@@ -124,7 +126,8 @@ def diffusers_model(state: Mapping[str, Tensor], of: WeightSizes, side: int) -> 
     from diffusers import SD3Transformer2DModel
 
     grid = PositionGrid(side=side, image=side, base=side)
-    config = transformer_config(Exported(sizes=of, grid=grid, image_side=16, read=lambda name: torch.empty(0)))
+    nothing = Exported(sizes=of, grid=grid, image_side=16, downsampling=1, read=lambda name: torch.empty(0))
+    config = transformer_config(nothing)
     del config["_class_name"]
     model = SD3Transformer2DModel(**config)
     model.load_state_dict(dict(state), strict=True)

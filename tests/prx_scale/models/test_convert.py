@@ -25,6 +25,7 @@ from tests.prx_scale.models import convert_models as cm
 
 SQUARE = PositionGrid(side=8, image=8, base=8)
 WIDE = PositionGrid(side=12, image=8, base=4)
+TOLD = cm.sizes(1, size_conditioning=True)
 
 
 def imported_model(path, tmp_path) -> MMDiT:
@@ -40,7 +41,7 @@ def imported_model(path, tmp_path) -> MMDiT:
 
 
 def test_names_and_shapes_are_those_of_the_built_model() -> None:
-    for of in (cm.sizes(1), cm.sizes(3, qk_norm=False), cm.sizes(2, weight_sets=3), cm.sizes(2, learned_side=8)):
+    for of in (cm.sizes(1), cm.sizes(3, qk_norm=False), cm.sizes(2, weight_sets=3), TOLD, cm.sizes(2, learned_side=8)):
         model = cm.build(of, SQUARE)
         assert parameter_shapes(of) == {name: tuple(p.shape) for name, p in model.named_parameters()}
         assert sizes_of_config(model.config) == of

@@ -41,7 +41,9 @@ def build(run: RunConfig) -> MMDiT:
     return model
 
 
-@pytest.mark.parametrize("model", ["", "weight_sets = 3", 'positions = "learned"', "qk_norm = false"])
+@pytest.mark.parametrize(
+    "model", ["", "weight_sets = 3", 'positions = "learned"', "qk_norm = false", "size_conditioning = true"]
+)
 def test_every_parameter_has_exactly_one_part(model: str, tmp_path: Path) -> None:
     names = [name for name, _ in build(run_of(tmp_path, model)).named_parameters()]
     roles = {name: part_of(name).role for name in names}
@@ -58,8 +60,8 @@ def test_a_parameter_without_a_part_is_refused() -> None:
 
 def test_hidden_matrices_are_those_whose_two_sides_grow(tmp_path: Path) -> None:
     shapes = [
-        {name: tuple(value.shape) for name, value in build(run_of(tmp_path, f"width = {w}")).named_parameters()}
-        for w in (64, 128)
+        {name: tuple(value.shape) for name, value in build(run_of(tmp_path, model)).named_parameters()}
+        for model in ("width = 64\nsize_conditioning = true", "width = 128\nsize_conditioning = true")
     ]
     for name, narrow in shapes[0].items():
         grown = [wide > small for wide, small in zip(shapes[1][name], narrow, strict=True)]

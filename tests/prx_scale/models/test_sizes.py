@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -45,9 +47,9 @@ def test_sd3_forward_flops(depth: int, image_tokens: int, expected: int) -> None
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("patch", [2, 4])
-@pytest.mark.parametrize("qk_norm", [False, True])
-def test_counts_are_those_of_the_built_model(depth: int, patch: int, qk_norm: bool) -> None:
-    shape = small_shape(depth, patch, qk_norm=qk_norm)
+@pytest.mark.parametrize(("qk_norm", "told"), [(False, False), (True, False), (True, True)])
+def test_counts_are_those_of_the_built_model(depth: int, patch: int, qk_norm: bool, told: bool) -> None:
+    shape = replace(small_shape(depth, patch, qk_norm=qk_norm), size_conditioning=told)
     model = build(shape, patch)
     counts = parameters(shape)
     by_part = {name: getattr(counts, name) for name in counts.__dataclass_fields__}
@@ -59,9 +61,9 @@ def test_counts_are_those_of_the_built_model(depth: int, patch: int, qk_norm: bo
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
-@pytest.mark.parametrize("patch", [2, 4])
-def test_flops_are_those_torch_counts(depth: int, patch: int) -> None:
-    shape = small_shape(depth, patch)
+@pytest.mark.parametrize(("patch", "told"), [(2, False), (4, False), (4, True)])
+def test_flops_are_those_torch_counts(depth: int, patch: int, told: bool) -> None:
+    shape = replace(small_shape(depth, patch), size_conditioning=told)
     model = build(shape, patch)
     inputs = {"t": torch.rand(1), "context": torch.randn(1, 7, 24), "pooled": torch.randn(1, 40)}
     # The counter knows the plain attention, not the CPU's fused one.

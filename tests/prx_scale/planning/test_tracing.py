@@ -114,6 +114,17 @@ def test_forward_flops_are_those_of_the_closed_form(plain: tuple[Trace, ...]) ->
     assert sum(products) == 2 * forward_flops(run.shape)
 
 
+def test_a_model_that_is_told_sizes_is_traced_with_its_embedder() -> None:
+    run = run_of(depth=4, gpus=1)
+    told = replace(run, model=replace(run.model, size_conditioning=True))
+    found, counts = traced(told, 1), parameters(told.shape)
+    products = [each.flops for each in found.operations.all if each.phase == "forward"]
+    assert sum(products) == 2 * forward_flops(told.shape) > 2 * forward_flops(run.shape)
+    assert counts.size_embed == 128**2 + (6 * 256 + 2) * 128
+    assert found.states.parameters == 4 * (counts.backbone + counts.embedding)
+    assert found.raw_inputs == 2 * 4 * (2 * 16 * 8 * 12 + 1 + 154 * 4096 + 2048 + 6)
+
+
 def test_states_are_the_parts_of_the_whole_model(plain: tuple[Trace, ...]) -> None:
     states, counts = plain[0].states, parameters(run_of(depth=4).shape)
     part = counts.backbone + counts.embedding  # four processes, of four bytes each

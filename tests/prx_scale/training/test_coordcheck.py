@@ -65,6 +65,21 @@ def test_adaln_zero_wakes_up_from_the_output_inwards(tmp_path: Path) -> None:
     assert "block 0 logits" in moved[3]
 
 
+def test_the_embedder_of_sizes_wakes_up_last_and_moves_as_much_at_every_width_under_mup(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(STUDY.format(optimizer='"muon"'))
+    run = study.load(tmp_path / "s.toml").runs[0]
+
+    def changes(width: int, base: int) -> list[float]:
+        model = replace(run.model, width=width, mup_base_width=base, size_conditioning=True)
+        return [row.change for row in trajectory(replace(run, model=model), 3) if row.quantity == "size"]
+
+    small = changes(64, 64)
+    assert small[:3] == [0, 0, 0] and small[3] > 1e-3
+    # Adam's first update has the same size in all entries, and a vector of four times as many comes before it.
+    assert changes(256, 0)[3] / small[3] == pytest.approx(4, rel=0.1)
+    assert changes(256, 64)[3] / small[3] == pytest.approx(1, rel=0.1)
+
+
 def last_block(folder: Path, depth: int, base: int) -> float:
     """How far the image stream behind the last block moves in 6 steps."""
     (folder / "s.toml").write_text(STUDY.format(optimizer='"adamw"\nlr = 0.002'))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,14 @@ def test_muon_has_the_matrices_of_tokens_and_adamw_the_rest(tmp_path: Path) -> N
     group = found["layers.0.image.q.weight"][1]
     assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.02, 0.9, 0.1)
     assert found["layers.0.image.q.bias"][1]["lr"] == 1e-3
+
+
+def test_the_embedder_of_sizes_is_adamws_and_has_the_rates_of_the_others(tmp_path: Path) -> None:
+    run = run_of(tmp_path, 'optimizer = "muon"', width=256, base=64)
+    found = options(*build(replace(run, model=replace(run.model, size_conditioning=True))))
+    for name in ("first.weight", "first.bias", "second.weight", "second.bias"):
+        assert found[f"size_embed.{name}"] == found[f"time_embed.{name}"]
+    assert found["size_embed.second.weight"][0] == "AdamW"
 
 
 def test_mup_gives_hidden_matrices_a_smaller_rate_and_the_same_decay_a_step(tmp_path: Path) -> None:

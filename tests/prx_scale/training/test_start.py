@@ -179,6 +179,7 @@ WRONG = [
     ({"hidden": 128}, "", r"patch_embed\.weight is \[128, 48\], the run's is \[64, 48\].*width = 128"),
     ({"pooled_dim": 40}, "", r"pooled_embed\.first\.weight is \[64, 40\], the run's is \[64, 64\]"),
     ({}, "qk_norm = false\n", r"q_norm\.weight is \[64\], the run's model has none"),
+    ({"size_conditioning": True}, "", r"size_embed\.first\.weight .* model has none.*size_conditioning = true"),
     ({"learned_side": 4}, "", r"position_table\.weight is \[4, 4, 64\], the run's model has none"),
     (
         {"learned_side": 4},
@@ -199,6 +200,13 @@ def test_what_does_not_fit_is_named_with_both_shapes(
     with pytest.raises(InputError, match=message) as error:
         studies.load(study)
     assert "study.toml" in str(error.value) and "[training] start_from" in str(error.value)
+
+
+def test_a_run_that_is_told_sizes_starts_from_weights_with_and_without_them(tmp_path: Path) -> None:
+    for name, told in (("with", True), ("without", False)):
+        weights(tmp_path / name, of_shapes(size_conditioning=told))
+        study = starting_study(tmp_path / f"of-{name}", f"../{name}", "size_conditioning = true\n")
+        assert check_start(studies.load(study).runs[0], "study.toml:") == []
 
 
 def test_other_positions_are_said(tmp_path: Path) -> None:
