@@ -17,6 +17,8 @@ class RandomBatch:
     image: Floats
     context: Floats
     pooled: Floats
+    mask: None = None
+    """Every token counts."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,11 +35,15 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSamples:
-    """B samples of one bucket: image (B, C, H, W), context (B, L, D) and pooled (B, P), text states as stored."""
+    """B samples of one bucket: image (B, C, H, W), context (B, L, D) and pooled (B, P), text states as stored.
+
+    The mask (B, L) is true at real tokens; None where no encoder masks its padding.
+    """
 
     image: Floats
     context: Tensor
     pooled: Tensor
+    mask: Tensor | None = None
 
 
 class StoredTraining:
@@ -167,6 +171,7 @@ def samples_of(
         image=scale.normalise(moments.sample(noise)).numpy(),
         context=states.tokens,
         pooled=states.pooled,
+        mask=states.mask if inputs.masked else None,
     )
 
 

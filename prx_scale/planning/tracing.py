@@ -149,16 +149,19 @@ class _Step:
         return sum(map(local_bytes, self._raw(images)))
 
     def _raw(self, images: int) -> tuple[Tensor, ...]:
-        """(x0, noise, t, context, pooled), float32."""
+        """(x0, noise, t, context, pooled) in float32, and behind them the mask where the model takes one."""
         inputs, shape = inputs_of(self.run.data), self.run.shape
         rows, columns = (side * self.run.model.patch for side in self.run.grid)
         x0 = torch.empty(images, inputs.channels, rows, columns)
         context = torch.empty(images, shape.text_tokens, inputs.context_dim)
-        return (x0, torch.empty_like(x0), torch.empty(images), context, torch.empty(images, inputs.pooled_dim))
+        mask = (torch.ones(images, shape.text_tokens, dtype=torch.bool),) if inputs.masked else ()
+        pooled = torch.empty(images, inputs.pooled_dim)
+        return (x0, torch.empty_like(x0), torch.empty(images), context, pooled, *mask)
 
     def _loss(self, raw: tuple[Tensor, ...]) -> Tensor:
-        x0, noise, t, context, pooled = raw
-        predicted = self.model(interpolate(x0, noise, t), t=t, context=context, pooled=pooled)
+        x0, noise, t, context, pooled, *mask = raw
+        told = {"t": t, "context": context, "pooled": pooled, **({"mask": mask[0]} if mask else {})}
+        predicted = self.model(interpolate(x0, noise, t), **told)
         return nn.functional.mse_loss(predicted, velocity(x0, noise), reduction="sum") / x0.numel()
 
     def _optimize(self) -> None:

@@ -22,6 +22,8 @@ class ShapesBatch:
     pooled: Floats
     captions: tuple[str, ...]
     scenes: tuple[Scene, ...]
+    mask: None = None
+    """Every token counts."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from prx_scale.errors import InputError
+from prx_scale.models.inputs import Inputs
 from prx_scale.models.names import POSITIONS, TensorShape, WeightSizes, parameter_shapes
 
 STABILITY_PREFIX = "model.diffusion_model."
@@ -123,6 +124,30 @@ STABILITY = Layout(
 LAYOUTS = (DIFFUSERS, STABILITY)
 
 
+def check_inputs(inputs: Inputs, layout: str) -> None:
+    """Refuse a model whose text SD3's transformer cannot be given.
+
+    Args:
+        inputs: what the model is fed.
+        layout: name of the published layout, for errors.
+
+    Raises:
+        InputError: names the encoder, and says why.
+    """
+    masked = ", ".join(f"'{encoder.name}'" for encoder in inputs.encoders if encoder.masked)
+    names = ", ".join(f"'{encoder.name}'" for encoder in inputs.encoders)
+    if masked:
+        raise InputError(
+            f"--format {layout}: the model does not attend to the padding of {masked}, and SD3's transformer takes no "
+            "mask of text tokens; --format prx holds the model"
+        )
+    if not inputs.pooled_dim:
+        raise InputError(
+            f"--format {layout}: SD3's transformer takes a pooled text state, and {names} gives none; --format prx "
+            "holds the model"
+        )
+
+
 def entries(layout: Layout, sizes: WeightSizes, side: int) -> list[Entry]:
     """All tensors that a model has in a layout; positions always come as a table.
 
@@ -132,12 +157,17 @@ def entries(layout: Layout, sizes: WeightSizes, side: int) -> list[Entry]:
         side: of its table of positions.
 
     Raises:
-        InputError: the model has three weight sets, which neither layout can hold.
+        InputError: the model has three weight sets, or takes no pooled state; neither layout can hold it.
     """
     if sizes.weight_sets != 2:
         raise InputError(
             f"[model] weight_sets: the {layout.name} layout holds 2 weight sets, not {sizes.weight_sets}; "
             "the prx format holds them all"
+        )
+    if not sizes.pooled_dim:
+        raise InputError(
+            f"the model takes no pooled text state, and the {layout.name} layout has weights for one; the prx format "
+            "holds it"
         )
     shapes = parameter_shapes(sizes)
     found = [
