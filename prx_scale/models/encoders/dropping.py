@@ -1,7 +1,7 @@
 """What "no condition" is: the same states where training drops the caption and where guidance leads away from it.
 
-States become zero. An encoder whose padding is masked has no tokens left at all: a mask that stayed would still tell how
-long the caption was, and there would be as many kinds of no condition as there are lengths.
+States become zero. An encoder whose padding is masked has no tokens left at all: a mask that stayed would still tell
+how long the caption was, and there would be as many kinds of no condition as there are lengths.
 """
 
 from __future__ import annotations
