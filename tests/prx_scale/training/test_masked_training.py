@@ -17,9 +17,7 @@ import tyro
 from prx_scale import runs
 from prx_scale.commands.export import Export
 from prx_scale.commands.plan import PlanVerb
-from prx_scale.config import Data, RunConfig
 from prx_scale.data.opening import open_dataset
-from prx_scale.data.stored import StoredTraining
 from prx_scale.errors import InputError
 from prx_scale.models.inputs import inputs_of
 from prx_scale.study import load
@@ -116,17 +114,6 @@ def test_the_model_is_told_which_tokens_are_real(store: Path, tmp_path: Path) ->
     assert dropped.mask is not None and not dropped.mask.any() and not dropped.context.any()
 
 
-def without_word(run: RunConfig) -> Data:
-    return replace(run.data, sizes=tuple(line.removesuffix(" masked") for line in run.data.sizes))
-
-
-def test_what_was_written_before_masks_is_read_as_it_was(store: Path, tmp_path: Path) -> None:
-    (run,) = load(write(tmp_path / "study", store)).runs
-    before = replace(run, data=without_word(run))
-    assert before.data.sizes != run.data.sizes and not inputs_of(before.data).masked
-    assert training_batch(before, StoredTraining(before), np.arange(8)).mask is None
-
-
 def test_training_resumes_bitwise(alone: Path, store: Path, tmp_path: Path) -> None:
     assert runs.load(alone, "validation")["loss"].is_finite().all()
     study = write(tmp_path / "study", store)
@@ -149,10 +136,11 @@ def test_every_layout_follows_the_curve_of_one_process(alone: Path, store: Path,
 def test_a_plan_counts_what_is_trained(alone: Path, tmp_path: Path) -> None:
     words = [str(alone / "study.toml"), "--gpus", "2", "--json", str(tmp_path / "plan.json"), "--ac", "none"]
     assert tyro.cli(PlanVerb, args=words).run() == 0
-    plan = json.loads((tmp_path / "plan.json").read_text())
+    (plan,) = json.loads((tmp_path / "plan.json").read_text())["plans"]
     recorded = json.loads((run_folder(alone) / "run.json").read_text())
     assert plan["params_by_part"]["value"]["pooled_embed"] == recorded["parameters"]["by_part"]["pooled_embed"] == 0
     assert plan["params_total"]["value"] == recorded["parameters"]["total"]
+    assert plan["flops_per_image_forward"]["value"] * 3 == recorded["flops_per_sample"]
 
 
 def test_what_masks_is_exported_for_another_run_alone(alone: Path, tmp_path: Path) -> None:
