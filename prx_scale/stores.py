@@ -216,12 +216,6 @@ def check_store(run: RunConfig, where: str) -> None:
     if run.data.dataset != "store":
         return
     inputs, size = inputs_of(run.data), run.data.image_size
-    if not inputs.pooled_dim:
-        names = ", ".join(encoder.name for encoder in inputs.encoders)
-        raise InputError(
-            f"{where} [data] path: the model takes a pooled text state, but the store has those of {names} alone, "
-            "which give none; encode with clip-l or clip-g too"
-        )
     if run.model.weight_sets == 3 and len(inputs.token_groups) != 2:
         raise InputError(
             f"{where} [model] weight_sets: 3 needs text tokens of two encoders (CLIPs count as one); the store has "

@@ -5,6 +5,7 @@ downsampling 8
 context 4096
 pooled 2048
 text clip-l 0 77 0 768 0 768        name, then half-open ranges of tokens, channels and pooled state
+text gemma 77 333 0 2304 0 0 masked its padding is masked
 buckets 256 352x160 320x192         image size, then height x width of each bucket
 image sd3                           name of the image encoder
 captions original long              kinds
@@ -16,7 +17,7 @@ from __future__ import annotations
 from prx_scale.config import Data
 from prx_scale.data.buckets import Bucket
 from prx_scale.data.store.recipe import Recipe
-from prx_scale.models.inputs import Inputs
+from prx_scale.models.inputs import MASKED, Inputs, TextEncoder
 
 
 def lines_of(recipe: Recipe, inputs: Inputs) -> tuple[str, ...]:
@@ -26,7 +27,6 @@ def lines_of(recipe: Recipe, inputs: Inputs) -> tuple[str, ...]:
         recipe: of its content.
         inputs: what it feeds to a backbone.
     """
-    texts = [f"text {each.name} {_words(*each.tokens, *each.channels, *each.pooled)}" for each in inputs.encoders]
     buckets = [
         f"buckets {each.image_size} {_words(*(bucket.name for bucket in each.buckets))}" for each in recipe.resolutions
     ]
@@ -35,7 +35,7 @@ def lines_of(recipe: Recipe, inputs: Inputs) -> tuple[str, ...]:
         f"downsampling {recipe.image_spec.downsampling}",
         f"context {inputs.context_dim}",
         f"pooled {inputs.pooled_dim}",
-        *texts,
+        *map(_text_line, inputs.encoders),
         *buckets,
         f"image {recipe.image.name}",
         f"captions {_words(*recipe.captions.kinds)}".strip(),
@@ -54,6 +54,11 @@ def buckets_of(data: Data) -> dict[int, tuple[Bucket, ...]]:
         sides = (name.split("x") for name in names)
         found[int(size)] = tuple(Bucket(height=int(height), width=int(width)) for height, width in sides)
     return found
+
+
+def _text_line(encoder: TextEncoder) -> str:
+    masked = (MASKED,) if encoder.masked else ()
+    return _words("text", encoder.name, *encoder.tokens, *encoder.channels, *encoder.pooled, *masked)
 
 
 def _words(*parts: object) -> str:

@@ -125,6 +125,11 @@ class _Writing:
 
     def write(self) -> list[str]:
         """Write the folder; what to tell of it."""
+        from prx_scale.models.convert.layouts import check_inputs
+        from prx_scale.models.inputs import inputs_of
+
+        if self.verb.format != "prx":
+            check_inputs(inputs_of(self.run.data), self.verb.format)
         write = {"diffusers": self._diffusers, "stability": self._stability, "prx": self._prx}[self.verb.format]
         which = f"{self.info.run} step {self.step} ({self.verb.weights})"
         return [f"{which} -> {self.out} ({self.verb.format})", *write()]

@@ -23,7 +23,7 @@ Indices = NDArray[np.int64]
 
 
 class Samples(Protocol):
-    """B samples: image (B, C, H, W), context (B, L, D), pooled (B, P), size (B, 6)."""
+    """B samples: image (B, C, H, W), context (B, L, D), pooled (B, P), mask (B, L), size (B, 6)."""
 
     @property
     def image(self) -> Floats:
@@ -38,6 +38,11 @@ class Samples(Protocol):
     @property
     def pooled(self) -> Floats | Tensor:
         """Pooled state of the text."""
+        ...
+
+    @property
+    def mask(self) -> Tensor | None:
+        """True at real tokens of the text; None where every token counts."""
         ...
 
     @property

@@ -20,6 +20,8 @@ class RandomBatch:
     context: Floats
     pooled: Floats
     size: NDArray[np.int32]
+    mask: None = None
+    """Every token counts."""
 
 
 @dataclass(frozen=True, kw_only=True)

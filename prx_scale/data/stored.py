@@ -33,12 +33,16 @@ Numbers = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSamples:
-    """B samples of one bucket: image (B, C, H, W), context (B, L, D) and pooled (B, P) as stored, and size (B, 6)."""
+    """B samples of one bucket: image (B, C, H, W), context (B, L, D) and pooled (B, P) as stored, and size (B, 6).
+
+    The mask (B, L) is true at real tokens; None where no encoder masks its padding.
+    """
 
     image: Floats
     context: Tensor
     pooled: Tensor
     size: NDArray[np.int32]
+    mask: Tensor | None = None
 
 
 class StoredPart:
@@ -205,6 +209,7 @@ def samples_of(
         context=states.tokens,
         pooled=states.pooled,
         size=encoded.conditioning,
+        mask=states.mask if inputs.masked else None,
     )
 
 

@@ -72,7 +72,7 @@ class Stream(Module):
 
 
 class JointAttention(Module):
-    """softmax(q k^T scale) v over the tokens of all streams, without a mask."""
+    """softmax(q k^T scale) v over the tokens of all streams, but for the padding of text where that is masked."""
 
     @dataclass(kw_only=True, slots=True)
     class Config(Module.Config):
@@ -83,10 +83,10 @@ class JointAttention(Module):
         super().__init__()
         self.scale = config.scale
 
-    def forward(self, q_BLHK: Tensor, k_BNHK: Tensor, v_BNHK: Tensor) -> Tensor:
-        """(B, L, H, K) queries over (B, N, H, K) keys and values -> (B, L, H K)."""
+    def forward(self, q_BLHK: Tensor, k_BNHK: Tensor, v_BNHK: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """(B, L, H, K) queries over (B, N, H, K) keys and values, visible by (B, 1, 1, N) -> (B, L, H K)."""
         q, k, v = (x.transpose(1, 2) for x in (q_BLHK, k_BNHK, v_BNHK))
-        return functional.attention(q, k, v, self.scale).transpose(1, 2).flatten(2)
+        return functional.attention(q, k, v, self.scale, mask).transpose(1, 2).flatten(2)
 
 
 class JointBlock(Module):
@@ -108,13 +108,16 @@ class JointBlock(Module):
         self.attention = config.attention.build()
         self.image_keys = Boundary()
 
-    def forward(self, c_BD: Tensor, image_BLD: Tensor, *texts_BLD: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, c_BD: Tensor, image_BLD: Tensor, *texts_BLD: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Advance all streams.
 
         Args:
             c_BD: SiLU of the condition vector.
             image_BLD: image tokens.
             texts_BLD: text tokens, a tensor for each of their weight sets.
+            mask: (B, 1, 1, N), true at the keys that are visible, of the image and then of the texts; None: all are.
 
         Returns:
             The image stream and the text streams; these unchanged where this is the last block.
@@ -129,7 +132,7 @@ class JointBlock(Module):
         lengths = [queries.shape[1] for queries, _, _ in heads]
         heads[0] = (heads[0][0], *self.image_keys(*heads[0][1:]))
         q, k, v = (torch.cat(parts, dim=1) for parts in zip(*heads, strict=True))
-        attended = self.attention(q, k, v).split(lengths, dim=1)
+        attended = self.attention(q, k, v, mask=mask).split(lengths, dim=1)
         return tuple(
             x_BLD if stream.pre_only else stream.advance(x_BLD, mine, modulation)
             for stream, x_BLD, mine, modulation in zip(streams, tokens, attended, modulations, strict=True)

@@ -93,18 +93,21 @@ def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
     return F.rms_norm(x, weight.shape, weight, EPS)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """softmax(q k^T scale) v.
+def attention(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None = None) -> Tensor:
+    """softmax(q k^T scale) v, over the keys that are visible.
 
     Args:
         q: (B, H, L, K).
         k: (B, H, N, K).
         v: (B, H, N, K).
         scale: of the logits.
+        mask: (B, 1, 1, N), true at visible keys; None where all are.
 
     Returns:
         (B, H, L, K).
     """
+    if mask is not None:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     if _plain(q, k, v) and q.dtype == k.dtype == v.dtype == torch.bfloat16 and onednn.attention_is_quicker(k.shape[2]):
         return onednn.attention(q, k, v, scale)
     return F.scaled_dot_product_attention(q, k, v, scale=scale)

@@ -8,6 +8,9 @@ from prx_scale.config import Data
 from prx_scale.data.shapes.captions import MAX_TOKENS
 from prx_scale.data.shapes.text import TEXT_DIM
 
+MASKED = "masked"
+"""Ends the line of an encoder whose padding is masked."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextEncoder:
@@ -21,6 +24,8 @@ class TextEncoder:
     channels: tuple[int, int]
     pooled: tuple[int, int] = (0, 0)
     """Its part of the pooled state; empty where it gives none."""
+    masked: bool = False
+    """Nothing attends to its padding, and it has no tokens where it is dropped; else padding is read like any token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +36,18 @@ class Inputs:
     context_dim: int
     """Width of the token states of the text."""
     pooled_dim: int
-    """Width of the pooled state of the text."""
+    """Width of the pooled state of the text; 0 where no encoder gives one."""
     encoders: tuple[TextEncoder, ...]
 
     @property
     def text_tokens(self) -> int:
         """Length of the context, over all encoders."""
         return max(encoder.tokens[1] for encoder in self.encoders)
+
+    @property
+    def masked(self) -> bool:
+        """Whether a model is told which text tokens are real."""
+        return any(encoder.masked for encoder in self.encoders)
 
     @property
     def token_groups(self) -> tuple[int, ...]:
@@ -97,10 +107,11 @@ def _stored(data: Data) -> Inputs:
         channels=channels,
         context_dim=context,
         pooled_dim=pooled,
-        encoders=tuple(_stored_encoder(name, *map(int, ranges)) for name, *ranges in data.said("text")),
+        encoders=tuple(_stored_encoder(words) for words in data.said("text")),
     )
 
 
-def _stored_encoder(name: str, *ranges: int) -> TextEncoder:
+def _stored_encoder(words: list[str]) -> TextEncoder:
+    name, ranges, masked = words[0], [int(word) for word in words[1:7]], words[7:] == [MASKED]
     tokens, channels, pooled = ((ranges[at], ranges[at + 1]) for at in (0, 2, 4))
-    return TextEncoder(name=name, tokens=tokens, channels=channels, pooled=pooled)
+    return TextEncoder(name=name, tokens=tokens, channels=channels, pooled=pooled, masked=masked)

@@ -52,8 +52,10 @@ class MMDiT(BaseModel):
         """Pixels along one side of one value of the image or latent."""
         patch_embed: Linear.Config
         time_embed: Embedder.Config
-        pooled_embed: Embedder.Config
+        pooled_embed: Embedder.Config | None
+        """None where the text encoders give no pooled state."""
         size_embed: Embedder.Config | None
+        """None where the model is not told the sizes of images."""
         context_embed: Linear.Config
         position_table: PositionTable.Config | None
         blocks: list[JointBlock.Config]
@@ -80,7 +82,7 @@ class MMDiT(BaseModel):
         self.config = config
         self.patch_embed = config.patch_embed.build()
         self.time_embed = config.time_embed.build()
-        self.pooled_embed = config.pooled_embed.build()
+        self.pooled_embed = config.pooled_embed.build() if config.pooled_embed else None
         self.size_embed = config.size_embed.build() if config.size_embed else None
         self.context_embed = config.context_embed.build()
         self.layers = ModuleDict({str(i): block.build() for i, block in enumerate(config.blocks)})
@@ -99,14 +101,24 @@ class MMDiT(BaseModel):
         if self.position_table is None:
             self.positions = table.to(buffer_device or self.positions.device)
 
-    def forward(self, z: Tensor, *, t: Tensor, context: Tensor, pooled: Tensor, size: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        z: Tensor,
+        *,
+        t: Tensor,
+        context: Tensor,
+        pooled: Tensor,
+        mask: Tensor | None = None,
+        size: Tensor | None = None,
+    ) -> Tensor:
         """Predict the velocity.
 
         Args:
             z: (B, C, height, width) noisy images or latents, of any aspect ratio that the positions cover.
             t: (B,) times in [0, 1]; 0 is data, 1 is noise.
             context: (B, L, context_dim) text token states.
-            pooled: (B, pooled_dim) pooled text states.
+            pooled: (B, pooled_dim) pooled text states; of width 0 where there are none.
+            mask: (B, L), true at text tokens that are attended to; None: all are. Image tokens always are.
             size: (B, 6) in pixels, as `prx_scale.data.framing.Framing.conditioning`, for a model that is told; by
                 default those of whole images of this size.
 
@@ -119,9 +131,10 @@ class MMDiT(BaseModel):
         grid = (z.shape[2] // self.config.patch, z.shape[3] // self.config.patch)
         image_BLD = self.patch_embed(self.patchify(z.to(dtype))) + self.positions_of(*grid).to(dtype)
         texts_BLD = self.context_embed(context.to(dtype)).split(self.config.text_split, dim=1)
+        visible = None if mask is None else visible_keys(mask, image_BLD.shape[1])
         image_BLD = self.split_sequence(self.split_context(image_BLD))
         for block in self.layers.values():
-            image_BLD, *texts_BLD = block(c_BD, image_BLD, *texts_BLD)
+            image_BLD, *texts_BLD = block(c_BD, image_BLD, *texts_BLD, mask=visible)
         velocity_BLP = self.join_context(self.final(self.join_sequence(image_BLD), c_BD))
         return self.unpatchify(velocity_BLP, *grid).float()
 
@@ -129,7 +142,9 @@ class MMDiT(BaseModel):
         """(B, D) SiLU of the sum of what each image as a whole is conditioned on; arguments as of `forward`."""
         dtype = self.patch_embed.weight.dtype
         time = time_frequencies(t.float(), sizes.TIME_FREQUENCIES)
-        c_BD = self.time_embed(time.to(dtype)) + self.pooled_embed(pooled.to(dtype))
+        c_BD = self.time_embed(time.to(dtype))
+        if self.pooled_embed is not None:
+            c_BD = c_BD + self.pooled_embed(pooled.to(dtype))
         if self.size_embed is not None:
             size = self.whole(z) if size is None else size.float()
             c_BD = c_BD + self.size_embed(size_frequencies(size, sizes.SIZE_FREQUENCIES).to(dtype))
@@ -170,6 +185,19 @@ class MMDiT(BaseModel):
         return x.permute(0, 5, 1, 3, 2, 4).reshape(x.shape[0], channels, rows * p, columns * p)
 
 
+def visible_keys(mask: Tensor, image_tokens: int) -> Tensor:
+    """Which keys any query attends to: image tokens, and text tokens that are no padding.
+
+    Args:
+        mask: (B, L), true at real tokens of the text.
+        image_tokens: of an image, over all processes that share them.
+
+    Returns:
+        (B, 1, 1, image tokens + L).
+    """
+    return torch.cat([mask.new_ones(len(mask), image_tokens), mask], dim=1)[:, None, None]
+
+
 def mmdit_config(
     shape: sizes.Shape,
     *,
@@ -202,7 +230,7 @@ def mmdit_config(
         downsampling=downsampling,
         patch_embed=linear_config(shape.patch_dim, h),
         time_embed=embedder_config(sizes.TIME_FREQUENCIES, h),
-        pooled_embed=embedder_config(shape.pooled_dim, h),
+        pooled_embed=embedder_config(shape.pooled_dim, h) if shape.pooled_dim else None,
         size_embed=embedder_config(sizes.SIZES * sizes.SIZE_FREQUENCIES, h) if shape.size_conditioning else None,
         context_embed=linear_config(shape.context_dim, h),
         position_table=PositionTable.Config(side=grid.side, width=h) if shape.learned_positions else None,

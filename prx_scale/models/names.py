@@ -25,7 +25,7 @@ class WeightSizes:
     context_dim: int
     """Width of the token states of the text."""
     pooled_dim: int
-    """Width of the pooled state of the text."""
+    """Width of the pooled state of the text; 0 where there is none."""
     qk_norm: bool
     weight_sets: int = 2
     learned_side: int = 0
@@ -75,7 +75,8 @@ def parameter_shapes(sizes: WeightSizes) -> dict[str, TensorShape]:
     shapes: dict[str, TensorShape] = {}
     shapes |= _linear("patch_embed", values, h) | _linear("context_embed", sizes.context_dim, h)
     shapes |= _linear("time_embed.first", TIME_FREQUENCIES, h) | _linear("time_embed.second", h, h)
-    shapes |= _linear("pooled_embed.first", sizes.pooled_dim, h) | _linear("pooled_embed.second", h, h)
+    if sizes.pooled_dim:
+        shapes |= _linear("pooled_embed.first", sizes.pooled_dim, h) | _linear("pooled_embed.second", h, h)
     if sizes.size_conditioning:
         shapes |= _linear("size_embed.first", SIZES * SIZE_FREQUENCIES, h) | _linear("size_embed.second", h, h)
     for i in range(sizes.depth):

@@ -27,7 +27,7 @@ class Shape:
     context_dim: int
     """Width of the text encoder's token states."""
     pooled_dim: int
-    """Width of the text encoder's pooled state."""
+    """Width of the text encoder's pooled state; 0 where there is none, and nothing embeds it."""
     image_tokens: int
     text_tokens: int
     qk_norm: bool
@@ -88,7 +88,7 @@ def parameters(shape: Shape) -> ParameterCounts:
         final=2 * h**2 + 2 * h + shape.patch_dim * (h + 1),
         patch_embed=(shape.patch_dim + 1) * h,
         time_embed=h**2 + (TIME_FREQUENCIES + 2) * h,
-        pooled_embed=h**2 + (shape.pooled_dim + 2) * h,
+        pooled_embed=h**2 + (shape.pooled_dim + 2) * h if shape.pooled_dim else 0,
         size_embed=h**2 + (SIZES * SIZE_FREQUENCIES + 2) * h if shape.size_conditioning else 0,
         context_embed=(shape.context_dim + 1) * h,
         positions=shape.learned_positions * h,
@@ -99,8 +99,8 @@ def forward_flops(shape: Shape) -> int:
     """FLOPs of one forward pass of one image: all matrix products, attention over all tokens included.
 
     Per image token and block 24 h^2 (q, k, v, out, MLP); the same per text token, of which the last block only needs
-    6 h^2; attention 4 N^2 h a block; adaLN and the embedders of conditions once an image. Agrees to the integer with
-    torch's FLOP counter.
+    6 h^2; attention 4 N^2 h a block, masked keys among them; adaLN and the embedders of conditions once an image.
+    Agrees to the integer with torch's FLOP counter.
 
     Args:
         shape: the model's sizes.
@@ -112,9 +112,10 @@ def forward_flops(shape: Shape) -> int:
     modulation = 12 * d * h**2 + shape.text_sets * (12 * (d - 1) * h**2 + 4 * h**2)
     patches = 4 * shape.patch_dim * h * image
     context = 2 * shape.context_dim * h * text
-    conditions = 2 * (TIME_FREQUENCIES * h + h**2) + 2 * (shape.pooled_dim * h + h**2) + 4 * h**2
-    sizes = 2 * (SIZES * SIZE_FREQUENCIES * h + h**2) if shape.size_conditioning else 0
-    return streams + attention + modulation + patches + context + conditions + sizes
+    pooled = 2 * (shape.pooled_dim * h + h**2) if shape.pooled_dim else 0
+    told = 2 * (SIZES * SIZE_FREQUENCIES * h + h**2) if shape.size_conditioning else 0
+    conditions = 2 * (TIME_FREQUENCIES * h + h**2) + pooled + told + 4 * h**2
+    return streams + attention + modulation + patches + context + conditions
 
 
 def training_flops(shape: Shape) -> int:

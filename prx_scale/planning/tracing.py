@@ -150,18 +150,21 @@ class _Step:
         return sum(map(local_bytes, self._raw(images)))
 
     def _raw(self, images: int) -> tuple[Tensor, ...]:
-        """(x0, noise, t, context, pooled), and the sizes where the model is told them, float32."""
+        """(x0, noise, t, context, pooled), and behind them the mask and the sizes where the model takes them."""
         inputs, shape = inputs_of(self.run.data), self.run.shape
         rows, columns = (side * self.run.model.patch for side in self.run.grid)
         x0 = torch.empty(images, inputs.channels, rows, columns)
         context = torch.empty(images, shape.text_tokens, inputs.context_dim)
+        pooled = torch.empty(images, inputs.pooled_dim)
+        mask = (torch.ones(images, shape.text_tokens, dtype=torch.bool),) if inputs.masked else ()
         size = (torch.empty(images, SIZES),) if shape.size_conditioning else ()
-        return (x0, torch.empty_like(x0), torch.empty(images), context, torch.empty(images, inputs.pooled_dim), *size)
+        return (x0, torch.empty_like(x0), torch.empty(images), context, pooled, *mask, *size)
 
     def _loss(self, raw: tuple[Tensor, ...]) -> Tensor:
-        x0, noise, t, context, pooled, *size = raw
-        conditions = {"context": context, "pooled": pooled} | ({"size": size[0]} if size else {})
-        predicted = self.model(interpolate(x0, noise, t), t=t, **conditions)
+        x0, noise, t, context, pooled, *more = raw
+        names = ("mask",) * inputs_of(self.run.data).masked + ("size",) * self.run.shape.size_conditioning
+        told = {"t": t, "context": context, "pooled": pooled, **dict(zip(names, more, strict=True))}
+        predicted = self.model(interpolate(x0, noise, t), **told)
         return nn.functional.mse_loss(predicted, velocity(x0, noise), reduction="sum") / x0.numel()
 
     def _optimize(self) -> None:

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from parallel.titan import BaseDataLoader
 from prx_scale.config import RunConfig
 from prx_scale.data.opening import Dataset, Samples, open_dataset
 from prx_scale.data.stored import StoredTraining
-from prx_scale.diffusion.draws import Draws, Floats32, Indices, Purpose, draw
+from prx_scale.diffusion.draws import Draws, Indices, Purpose, draw
 from prx_scale.diffusion.timesteps import shifted, timesteps
+from prx_scale.models.encoders.dropping import drop, drop_encoder
+from prx_scale.models.encoders.states import TextStates
 from prx_scale.models.inputs import inputs_of
 from prx_scale.turns import Turns
-
-States = TypeVar("States", Floats32, Tensor, Floats32 | Tensor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +49,8 @@ class Batch:
 def training_batch(run: RunConfig, dataset: Dataset, indices: Indices) -> Batch:
     """The training samples of the given indices.
 
-    A share `caption_dropout` of them loses its condition: the text states become zero. In a share `encoder_dropout`
-    those of a text encoder do, for each encoder by itself.
+    A share `caption_dropout` of them loses its condition: the text states become zero, and an encoder that masks its
+    padding has no tokens. In a share `encoder_dropout` that happens to a text encoder, for each encoder by itself.
 
     Args:
         run: names data, objective and seed.
@@ -59,14 +60,16 @@ def training_batch(run: RunConfig, dataset: Dataset, indices: Indices) -> Batch:
     samples = dataset.batch(indices)
     encoders = len(inputs_of(run.data).encoders)
     draws = draw(run.training.seed, Purpose.TRAINING, indices, samples.image.shape[1:], more=encoders)
-    context, pooled = without_dropped(run, draws, samples.context, samples.pooled)
+    text = text_of(samples)
+    drop_conditions(run, draws, text)
     t = shifted(timesteps(run.objective, draws.normal), run.shift)
     return Batch(
         x0=torch.from_numpy(samples.image),
         noise=torch.from_numpy(draws.noise),
         t=torch.from_numpy(t.astype(np.float32)),
-        context=torch.as_tensor(context),
-        pooled=torch.as_tensor(pooled),
+        context=text.tokens,
+        pooled=text.pooled,
+        mask=text.mask,
         size=told_size(run, samples),
     )
 
@@ -81,22 +84,32 @@ def told_size(run: RunConfig, samples: Samples) -> Tensor | None:
     return torch.from_numpy(samples.size.astype(np.float32)) if run.model.size_conditioning else None
 
 
-def without_dropped(run: RunConfig, draws: Draws, context: States, pooled: States) -> tuple[States, States]:
-    """Text states with zeros where the condition, or one encoder's part of it, is dropped.
+def text_of(samples: Samples) -> TextStates:
+    """The text states of samples, in the samples' own memory.
+
+    Args:
+        samples: of any dataset.
+    """
+    tokens, pooled = torch.as_tensor(samples.context), torch.as_tensor(samples.pooled)
+    return TextStates(tokens=tokens, pooled=pooled, mask=samples.mask)
+
+
+def drop_conditions(run: RunConfig, draws: Draws, text: TextStates) -> None:
+    """Take the condition, or one encoder's part of it, from the samples that lose it.
 
     Args:
         run: says which shares.
         draws: one uniform draw a sample, and one a sample and encoder.
-        context: (B, L, D), written into.
-        pooled: (B, P), written into.
+        text: written into.
     """
-    none = np.flatnonzero(draws.uniform < run.objective.caption_dropout)
-    context[none], pooled[none] = 0, 0
-    for encoder, uniform in zip(inputs_of(run.data).encoders, draws.more.T, strict=True):
-        dropped = np.flatnonzero(uniform < run.objective.encoder_dropout)
-        context[dropped, slice(*encoder.tokens), slice(*encoder.channels)] = 0
-        pooled[dropped, slice(*encoder.pooled)] = 0
-    return context, pooled
+    inputs = inputs_of(run.data)
+    drop(text, inputs, _rows(draws.uniform < run.objective.caption_dropout))
+    for encoder, uniform in zip(inputs.encoders, draws.more.T, strict=True):
+        drop_encoder(text, encoder, _rows(uniform < run.objective.encoder_dropout))
+
+
+def _rows(chosen: NDArray[np.bool_]) -> Tensor:
+    return torch.from_numpy(np.flatnonzero(chosen))
 
 
 def validation_batch(run: RunConfig, dataset: Dataset, items: Indices) -> Batch:
@@ -111,13 +124,15 @@ def validation_batch(run: RunConfig, dataset: Dataset, items: Indices) -> Batch:
     """
     levels = run.validation.levels
     samples = dataset.batch(items // levels)
+    text = text_of(samples)
     draws: Draws = draw(run.data.seed, Purpose.VALIDATION, items, samples.image.shape[1:])
     return Batch(
         x0=torch.from_numpy(samples.image),
         noise=torch.from_numpy(draws.noise),
         t=torch.from_numpy(((items % levels + 1) / levels).astype(np.float32)),
-        context=torch.as_tensor(samples.context),
-        pooled=torch.as_tensor(samples.pooled),
+        context=text.tokens,
+        pooled=text.pooled,
+        mask=text.mask,
         size=told_size(run, samples),
     )
 

@@ -20,7 +20,7 @@ from prx_scale.config import RunConfig
 from prx_scale.data.opening import Dataset, of_one_shape, open_dataset
 from prx_scale.diffusion.paths import interpolate, velocity
 from prx_scale.models.blocks import JointAttention, JointBlock
-from prx_scale.models.mmdit import MMDiT, backbone_config
+from prx_scale.models.mmdit import MMDiT, backbone_config, visible_keys
 from prx_scale.training.batches import Batch, training_batch, validation_batch
 from prx_scale.training.optimizers import optimizers_config
 from prx_scale.training.validation import items_of
@@ -137,7 +137,26 @@ def activations(model: MMDiT, batch: Batch) -> dict[str, Tensor]:
     seen: dict[str, Tensor] = {}
     with _watching(model, seen):
         seen["output"] = _forward(model, batch)
-    return seen
+    return seen if batch.mask is None else _without_padding(seen, batch.mask)
+
+
+def _without_padding(seen: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
+    """What is left of text tokens and logits without the padding, which nothing attends to.
+
+    Args:
+        seen: activations by name.
+        mask: (B, L), true at real tokens.
+    """
+
+    def kept(name: str, value: Tensor) -> Tensor:
+        if name.endswith("text"):  # the first weight set's tokens come first
+            return value[mask[:, : value.shape[1]]]
+        if name.endswith("logits"):
+            real = visible_keys(mask, value.shape[-1] - mask.shape[1])[:, 0, 0]
+            return value.permute(0, 2, 3, 1)[real[:, :, None] & real[:, None, :]]
+        return value
+
+    return {name: kept(name, value) for name, value in seen.items()}
 
 
 @contextmanager
@@ -151,6 +170,7 @@ def _watching(model: MMDiT, seen: dict[str, Tensor]) -> Iterator[None]:
             ("pooled", model.pooled_embed),
             *([("size", model.size_embed)] if model.size_embed is not None else []),
         )
+        if module is not None
     ]
     for number, block in model.layers.items():
         assert isinstance(block, JointBlock)

@@ -24,6 +24,8 @@ class ShapesBatch:
     size: NDArray[np.int32]
     captions: tuple[str, ...]
     scenes: tuple[Scene, ...]
+    mask: None = None
+    """Every token counts."""
 
 
 @dataclass(frozen=True, kw_only=True)

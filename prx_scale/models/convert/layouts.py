@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from prx_scale.errors import InputError
+from prx_scale.models.inputs import Inputs
 from prx_scale.models.names import POSITIONS, TensorShape, WeightSizes, parameter_shapes
 
 STABILITY_PREFIX = "model.diffusion_model."
@@ -131,7 +132,7 @@ def check_holds(layout: Layout, sizes: WeightSizes) -> None:
         sizes: of the model.
 
     Raises:
-        InputError: the model has three weight sets, or an embedder of sizes, which neither layout has.
+        InputError: the model has three weight sets, an embedder of sizes or no pooled state, which neither holds.
     """
     if sizes.weight_sets != 2:
         raise InputError(
@@ -142,6 +143,35 @@ def check_holds(layout: Layout, sizes: WeightSizes) -> None:
         raise InputError(
             f"[model] size_conditioning: the {layout.name} layout has no embedder of sizes; --image-size N folds what "
             "it says of images of N x N pixels into the time's, and the prx format holds it whole"
+        )
+    if not sizes.pooled_dim:
+        raise InputError(
+            f"the model takes no pooled text state, and the {layout.name} layout has weights for one; the prx format "
+            "holds it"
+        )
+
+
+def check_inputs(inputs: Inputs, layout: str) -> None:
+    """Refuse a model whose text SD3's transformer cannot be given.
+
+    Args:
+        inputs: what the model is fed.
+        layout: name of the published layout, for errors.
+
+    Raises:
+        InputError: names the encoder, and says why.
+    """
+    masked = ", ".join(f"'{encoder.name}'" for encoder in inputs.encoders if encoder.masked)
+    names = ", ".join(f"'{encoder.name}'" for encoder in inputs.encoders)
+    if masked:
+        raise InputError(
+            f"--format {layout}: the model does not attend to the padding of {masked}, and SD3's transformer takes no "
+            "mask of text tokens; --format prx holds the model"
+        )
+    if not inputs.pooled_dim:
+        raise InputError(
+            f"--format {layout}: SD3's transformer takes a pooled text state, and {names} gives none; --format prx "
+            "holds the model"
         )
 
 

@@ -48,7 +48,6 @@ def check_combination(
     resolution: int | tuple[int, int],
     patch: int,
     weight_sets: int = 2,
-    pooled: bool = True,
     where: str = "encoders",
 ) -> Inputs:
     """Whether a backbone can be trained on what encoders give, before anything is loaded.
@@ -59,7 +58,6 @@ def check_combination(
         resolution: of an image in pixels, along a side or as height and width.
         patch: latents along a side of a patch of the backbone.
         weight_sets: of the backbone; 3 has one for each of two groups of text tokens.
-        pooled: the backbone takes a pooled state, as MM-DiT does.
         where: file and table, for errors.
 
     Returns:
@@ -82,10 +80,6 @@ def check_combination(
         raise InputError(
             f"{where}: 3 weight sets need two groups of text tokens, but these encoders give "
             f"{len(inputs.token_groups)} ({_groups(inputs)}); CLIPs count as one. Use 2 sets, or two groups"
-        )
-    if pooled and not inputs.pooled_dim:
-        raise InputError(
-            f"{where}: the model takes a pooled text state, but {_names(inputs)} gives none; add clip-l or clip-g"
         )
     return inputs
 
@@ -140,7 +134,7 @@ def _side_by_side(clips: Sequence[TextSpec]) -> list[TextEncoder]:
 def _one_after_another(specs: Sequence[TextSpec], start: int) -> list[TextEncoder]:
     stops = list(accumulate((spec.tokens for spec in specs), initial=start))
     return [
-        TextEncoder(name=spec.name, tokens=(first, stop), channels=(0, spec.width))
+        TextEncoder(name=spec.name, tokens=(first, stop), channels=(0, spec.width), masked=spec.masked)
         for spec, first, stop in zip(specs, stops, stops[1:], strict=False)
     ]
 
@@ -167,7 +161,3 @@ def _groups(inputs: Inputs) -> str:
     for encoder in inputs.encoders:
         by_tokens.setdefault(encoder.tokens, []).append(encoder.name)
     return "; ".join(" with ".join(names) for names in by_tokens.values())
-
-
-def _names(inputs: Inputs) -> str:
-    return " with ".join(f"'{encoder.name}'" for encoder in inputs.encoders)

@@ -76,8 +76,6 @@ def test_other_lengths_and_sizes_are_specs_of_ones_own() -> None:
         ({"image": "dc-ae", "resolution": 288, "patch": 2}, "288 pixels are no multiple of 64"),
         ({"weight_sets": 3, "text": ["clip-l", "clip-g"]}, r"give 1 \(clip-l with clip-g\); CLIPs count as one"),
         ({"weight_sets": 3, "text": ["clip-l", "gemma", "t5gemma"]}, r"give 3 \(clip-l; gemma; t5gemma\)"),
-        ({"text": ["t5gemma"]}, "takes a pooled text state, but 't5gemma' gives none; add clip-l or clip-g"),
-        ({"text": ["t5gemma", "gemma"]}, "'t5gemma' with 'gemma' gives none"),
     ],
 )
 def test_a_wrong_combination_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -87,9 +85,12 @@ def test_a_wrong_combination_is_refused(changes: dict[str, Any], message: str) -
         check_combination(**{**right, **changes}, where="study.toml: [data]")
 
 
-def test_a_model_without_pooled_state_needs_none() -> None:
-    inputs = check_combination(text=["qwen2.5-vl"], image="flux1", resolution=(512, 1024), patch=2, pooled=False)
-    assert inputs.pooled_dim == 0 and inputs.text_tokens == 512
+def test_encoders_may_give_no_pooled_state_and_mask_their_padding() -> None:
+    inputs = check_combination(text=["qwen2.5-vl"], image="flux1", resolution=(512, 1024), patch=2)
+    assert inputs.pooled_dim == 0 and inputs.text_tokens == 512 and inputs.masked
+    assert not SD3.masked and not inputs_of_encoders(text=["t5"], image="sd3").masked
+    both = inputs_of_encoders(text=["clip-l", "t5gemma"], image="sd3")
+    assert {each.name: each.masked for each in both.encoders} == {"clip-l": False, "t5gemma": True}
 
 
 def test_nothing_is_loaded_to_find_out() -> None:

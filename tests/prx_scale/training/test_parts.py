@@ -14,8 +14,9 @@ from prx_scale.data.opening import open_dataset
 from prx_scale.data.shapes.captions import MAX_TOKENS
 from prx_scale.data.shapes.dataset import ShapesDataset
 from prx_scale.diffusion.draws import Purpose, draw
+from prx_scale.models.encoders.states import TextStates
 from prx_scale.study import load
-from prx_scale.training.batches import SampleLoader, training_batch, validation_batch, without_dropped
+from prx_scale.training.batches import SampleLoader, drop_conditions, training_batch, validation_batch
 from prx_scale.training.ema import AveragedWeights, decay_at
 from prx_scale.training.validation import Validator
 
@@ -142,9 +143,8 @@ def test_each_encoder_is_dropped_by_itself(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(study + "[objective]\ncaption_dropout = 0.0\nencoder_dropout = 0.464\n")
     run = load(tmp_path).runs[0]
     draws = draw(0, Purpose.TRAINING, np.arange(500), (1,), more=3)
-    context, pooled = without_dropped(
-        run, draws, np.ones((500, 154, 4096), dtype=np.int8), np.ones((500, 2048), dtype=np.int8)
-    )
+    context, pooled = np.ones((500, 154, 4096), dtype=np.int8), np.ones((500, 2048), dtype=np.int8)
+    drop_conditions(run, draws, TextStates(tokens=torch.from_numpy(context), pooled=torch.from_numpy(pooled)))
     clip_l, clip_g, t5 = context[:, 5, 5] == 0, context[:, 5, 900] == 0, context[:, 100, 5] == 0
     assert np.array_equal(clip_l, pooled[:, 0] == 0) and np.array_equal(clip_g, pooled[:, 768] == 0)
     for dropped in (clip_l, clip_g, t5):

@@ -20,7 +20,7 @@ from prx_scale.models.inputs import inputs_of
 from prx_scale.models.sizes import parameters
 from prx_scale.stores import STORES, check_there
 from prx_scale.study import keep_copy, load, run_from_json
-from prx_scale.training.batches import SampleLoader, training_batch
+from prx_scale.training.batches import SampleLoader, training_batch, validation_batch
 from prx_scale.training.validation import Validator
 from tests.prx_scale.data.stores import IMAGE, bucket_of, make, recipe
 from tests.prx_scale.training.stored import SAMPLES, write_study
@@ -122,6 +122,44 @@ def test_the_condition_is_dropped_as_for_other_data(run: RunConfig) -> None:
     assert not training_batch(apart, StoredTraining(run), np.arange(8)).context.any()
     kept = replace(run, objective=replace(run.objective, caption_dropout=0.0))
     assert training_batch(kept, StoredTraining(run), np.arange(8)).context.any(dim=(1, 2)).all()
+
+
+def test_padding_is_told_where_an_encoder_masks_it_and_a_dropped_one_has_no_tokens(run: RunConfig) -> None:
+    dataset = StoredTraining(run)
+
+    def mask(**dropout: float) -> torch.Tensor:
+        changed = replace(run, objective=replace(run.objective, **{"caption_dropout": 0.0, **dropout}))
+        found = training_batch(changed, dataset, np.arange(8)).mask
+        assert found is not None and found[:, :77].all()  # those of the CLIP, which reads padding
+        return found[:, 77:]
+
+    whole = mask()
+    batch = training_batch(replace(run, objective=replace(run.objective, caption_dropout=0.0)), dataset, np.arange(8))
+    assert torch.equal(whole, batch.context[:, 77:].abs().amax(2) > 0) and len(set(whole.sum(1).tolist())) > 2
+    assert not mask(caption_dropout=1.0).any() and not mask(encoder_dropout=1.0).any()
+    told, half = whole.any(1), mask(encoder_dropout=0.5)
+    kept = half.any(1)
+    assert torch.equal(half, whole & kept[:, None]) and kept.any() and (told & ~kept).any()
+    assert validation_batch(run, StoredHeldout(run), np.arange(4)).mask is not None
+
+
+def test_sizes_that_say_nothing_of_masks_are_read_as_before(run: RunConfig) -> None:
+    assert "text gemma 77 86 0 10 0 0 masked" in run.data.sizes and "text clip-l 0 77 0 8 0 5" in run.data.sizes
+    lines = tuple(line.removesuffix(" masked") for line in run.data.sizes)
+    before = replace(run, data=replace(run.data, sizes=lines))
+    assert inputs_of(run.data).masked and not inputs_of(before.data).masked and before.id == run.id
+    batch = training_batch(before, StoredTraining(before), np.arange(8))
+    assert batch.mask is None and "mask" not in batch.conditions
+    assert torch.equal(batch.context, training_batch(run, StoredTraining(run), np.arange(8)).context)
+
+
+def test_a_store_without_pooled_states_is_trained_on(tmp_path: Path) -> None:
+    known = recipe(SAMPLES)
+    make(tmp_path / "store", replace(known, text=known.text[1:]))
+    (alone,) = load(write_study(tmp_path / "study")).runs
+    assert inputs_of(alone.data).pooled_dim == 0 and parameters(model_shape(alone)).pooled_embed == 0
+    batch = training_batch(alone, StoredTraining(alone), np.arange(8))
+    assert batch.pooled.shape == (8, 0) and batch.mask is not None and batch.mask.shape == (8, 9)
 
 
 class Zero(torch.nn.Module):
