@@ -13,7 +13,7 @@ import torch
 from prx_scale import runs
 from prx_scale.data.framing import frame
 from prx_scale.data.opening import open_dataset
-from prx_scale.data.store import layout
+from prx_scale.data.store import Store, layout
 from prx_scale.data.stored import StoredHeldout, StoredTraining
 from prx_scale.study import load
 from prx_scale.training.batches import SampleLoader, training_batch, validation_batch
@@ -47,14 +47,14 @@ def silent(base: Path) -> Path:
     return write_study(base / "silent", model="")
 
 
-def told_of(dataset: StoredTraining | StoredHeldout, numbers: list[int]) -> list[list[int]]:
+def told_of(store: Store, numbers: list[int]) -> list[list[int]]:
     """What the images themselves say that a model is to be told of samples."""
-    store = dataset.store
+    view = store.at(store.recipe.resolutions[0].image_size)
     keys = pl.concat(
         [pl.read_parquet(layout.shard_file(store.folder, shard, "parquet")) for shard in range(store.recipe.shards)]
     )["key"]
     images = [int(keys[number].rsplit("/", 1)[1]) for number in numbers]
-    buckets = [dataset.view.buckets[dataset.view.assigned[number]] for number in numbers]
+    buckets = [view.buckets[view.assigned[number]] for number in numbers]
     return [list(frame(size_of(image), bucket).conditioning) for image, bucket in zip(images, buckets, strict=True)]
 
 
@@ -62,7 +62,7 @@ def told_of(dataset: StoredTraining | StoredHeldout, numbers: list[int]) -> list
 def test_each_sample_comes_with_its_own_numbers(study: Path, world: int) -> None:
     (run,) = load(study).runs
     dataset = StoredTraining(run)
-    assert len(dataset.view.buckets) == 3 and len(dataset.view.assigned) == IMAGES
+    assert len(dataset.parts[0].view.buckets) == 3 and len(dataset.parts[0].view.assigned) == IMAGES
     loaders = [
         iter(SampleLoader(SampleLoader.Config(run=run), dp_world_size=world, dp_rank=rank, local_batch_size=2))
         for rank in range(world)
@@ -72,7 +72,7 @@ def test_each_sample_comes_with_its_own_numbers(study: Path, world: int) -> None
         parts = [next(each) for _ in range(2 // world) for each in loaders]
         size = torch.cat([inputs["size"] for inputs, _ in parts])
         assert size.dtype == torch.float32
-        assert size.tolist() == told_of(dataset, dataset.batches.at(step).numbers.tolist())
+        assert size.tolist() == told_of(dataset.parts[0].store, dataset.batches.at(step).numbers.tolist())
         assert all(tuple(x0.shape[2:]) == (row[4] // 8, row[5] // 8) for row in size.tolist() for _, x0 in parts)
         seen |= {tuple(row) for row in size.int().tolist()}
     assert len(seen) > 20 and any(row[2] for row in seen) and any(row[3] for row in seen)
@@ -82,7 +82,7 @@ def test_validation_has_the_numbers_of_the_held_out(study: Path) -> None:
     (run,) = load(study).runs
     held = StoredHeldout(run)
     items = np.array([0, 1, 2, 3])
-    expected = told_of(held, held.numbers[items // run.validation.levels].tolist())
+    expected = told_of(held.store, held.numbers[items // run.validation.levels].tolist())
     batch = validation_batch(run, held, items)
     assert batch.size is not None and batch.size.tolist() == expected
 
@@ -93,7 +93,7 @@ def test_validation_has_the_numbers_of_the_held_out(study: Path) -> None:
 
     heard: list[list[int]] = []
     Validator(run, device=torch.device("cpu"), rank=0, world=1).losses(Listening())
-    assert sorted(heard) == sorted(told_of(held, held.numbers.tolist()) * run.validation.levels)
+    assert sorted(heard) == sorted(told_of(held.store, held.numbers.tolist()) * run.validation.levels)
 
 
 def test_without_the_key_nothing_is_told_and_the_id_is_what_it_was(base: Path, study: Path, silent: Path) -> None:
