@@ -186,7 +186,7 @@ def _epoch(run: RunConfig, finder: Finder, where: str) -> int:
         if name in finder.found[path].epochs:
             return finder.found[path].epochs[name]
     try:
-        taken = trained_buckets(open_store(run), data.image_size, run.captions, data.heldout) >= 0
+        taken = trained_buckets(open_store(run, "its store"), data.image_size, run.captions, data.heldout) >= 0
     except InputError as error:
         raise InputError(f"{where}: the samples cannot be counted: {error}") from error
     found = finder.found[paths[0]]

@@ -124,6 +124,9 @@ def test_a_study_folder_is_read_where_the_stores_are_not(tmp_path: Path) -> None
     copy.write_text(copy.read_text().replace("heldout = 0.2", "heldout = 0.3"))
     with pytest.raises(InputError, match=r"'curated' epochs: the samples cannot be counted: .*curated: no store in it"):
         load(tmp_path / "runs")
+    (tmp_path / "gone" / "photos").rename(tmp_path / "curated")
+    with pytest.raises(InputError, match=r"cannot be counted: its store: .*curated holds .*, but the run trains on"):
+        load(tmp_path / "runs")
 
 
 def test_an_older_record_of_stores_says_to_be_removed(folder: Path) -> None:
