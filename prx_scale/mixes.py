@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 from prx_scale.config import Data, RunConfig
 from prx_scale.data.captions import caption_mix
@@ -15,11 +16,10 @@ from prx_scale.stores import STORES, Finder, open_store
 from prx_scale.storesizes import buckets_of
 
 _ALIKE = {
-    "image": "latents of",
-    "made": "encoders (with a hash of their weights and settings)",
-    "channels": "latent channels",
-    "downsampling": "pixels along a side of a latent",
-    "text": "text states (tokens, channels and pooled state from, to)",
+    "made": "the encoder (name, hash of weights and settings)",
+    "text": "the text states (name, tokens, channels and pooled state from, to)",
+    "channels": "latent channels:",
+    "downsampling": "pixels along a side of a latent:",
     "context": "token states of width",
     "pooled": "pooled states of width",
 }
@@ -121,11 +121,17 @@ def _check_alike(data: Data, source: Source, where: str) -> None:
         ours, theirs = (_lines(sizes, name) for sizes in (data.sizes, source.sizes))
         if not ours or not theirs:
             raise InputError(f"{where}: {STORES} beside the study file says nothing of {what}; remove that file")
-        if ours != theirs:
-            raise InputError(
-                f"{where} has {what} {', '.join(theirs)}, that of [data] path {', '.join(ours)}; one model needs the "
-                "same of all: encode one of them again"
-            )
+        for mine, other in zip_longest(ours, theirs, fillvalue="none"):
+            if _compared(name, mine) != _compared(name, other):
+                raise InputError(
+                    f"{where} has {what} {other}, that of [data] path {mine}; one model needs the same of all stores: "
+                    "encode one of them again"
+                )
+
+
+def _compared(name: str, line: str) -> str:
+    """An encoder's hash alone, as the same weights may have several names."""
+    return line.split()[-1] if name == "made" else line
 
 
 def _lines(sizes: Sequence[str], name: str) -> list[str]:
@@ -180,7 +186,7 @@ def _epoch(run: RunConfig, finder: Finder, where: str) -> int:
         if name in finder.found[path].epochs:
             return finder.found[path].epochs[name]
     try:
-        taken = trained_buckets(open_store(run), data.image_size, run.captions, data.heldout) >= 0
+        taken = trained_buckets(open_store(run, "its store"), data.image_size, run.captions, data.heldout) >= 0
     except InputError as error:
         raise InputError(f"{where}: the samples cannot be counted: {error}") from error
     found = finder.found[paths[0]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any, cast
 
 from prx_scale.errors import InputError, nearest
@@ -141,7 +142,8 @@ def _with_steps(stage: Stage, batch: int, count: Callable[[Stage], int | None], 
     samples, size = count(stage), stage.batch or batch
     if samples is None:
         raise InputError(f"{where} epochs: the number of samples of its data is not known; give steps")
-    steps = int(stage.epochs * samples) // size
+    # As written in decimals: in binary 4.35 x 100 is less than 435.
+    steps = int(Fraction(str(stage.epochs)) * samples) // size
     if not steps:
         raise InputError(f"{where} epochs: {stage.epochs:g} of {samples} samples are less than a batch of {size}")
     return replace(stage, steps=steps)

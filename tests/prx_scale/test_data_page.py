@@ -7,18 +7,21 @@ import dataclasses
 import doctest
 import json
 import re
-import tomllib
 import typing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from prx_scale import study, tables
 from prx_scale.data.buckets import BucketTable, bucket_list
 from prx_scale.data.captions import CaptionTable
-from prx_scale.stages import check_paths, resolve
-from prx_scale.stagetables import parse_stages
+from prx_scale.stages import resolve, samples_before
+from prx_scale.stagetables import Source
+from prx_scale.training.batches import TrainingData
+from tests.prx_scale.data.stores import make
+from tests.prx_scale.training.mixed import FIRST, recipe_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text("utf-8")
 
@@ -61,12 +64,39 @@ def test_ladders_are_studies(tmp_path: Path) -> None:
     assert all(bucket_list(BucketTable(rule="qwen-image"), stage.image_size, 16) for stage in qwen)
 
 
-def test_the_schedule_of_sources_is_read(tmp_path: Path) -> None:
-    stages = parse_stages(tomllib.loads(blocks("Stages", "toml")[2])["stage"], "study.toml:")
-    for name in ("synthetic", "photos", "curated"):
-        (tmp_path / name).mkdir()
-    check_paths(stages, tmp_path, "study.toml:")
-    assert [len(stage.data) for stage in stages] == [1, 2, 2, 1]
+def schedules() -> dict[str, str]:
+    """The page's studies on several stores, at the 32 pixels of the stores of tests."""
+    whole, replayed, sft = blocks("Stages", "toml")[2:5]
+    whole = whole.replace("image_size = 256", "image_size = 32")
+    header, synthetic, *_ = whole.split("[[stage]]")
+    sft = header.split("[captions]")[0] + sft.replace("warmup = 100", "warmup = 1")
+    return {"whole": whole, "replay": f"{header}[[stage]]{synthetic}{replayed}", "sft": sft}
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "stores"),
+    [
+        ("whole", [60000, 30000, 30000, 2], ["synthetic", "synthetic photos", "synthetic photos", "curated"]),
+        ("replay", [60000, 30000, 60000], ["synthetic", "synthetic photos", "photos"]),
+        ("sft", [2], ["curated"]),
+    ],
+)
+def test_schedules_on_several_stores_have_batches(
+    tmp_path: Path, name: str, steps: list[int], stores: list[str]
+) -> None:
+    for store, first in FIRST.items():
+        make(tmp_path / store, recipe_of(store), first)
+    (tmp_path / "study.toml").write_text(schedules()[name])
+    (run,) = study.load(tmp_path / "study.toml").runs
+    assert [stage.steps for stage in run.stages] == steps
+    data = TrainingData(run)
+    for stage, expected in zip(resolve(run), stores, strict=True):
+        seen = samples_before(resolve(run), stage.last - 1)
+        _, dataset = data.after(seen)
+        batch = dataset.batch(np.arange(seen, seen + stage.batch))
+        assert len(batch.image) == stage.batch
+        own = data.turns.after(seen).data or (Source(path="photos"),)
+        assert [Path(source.path).name for source in own] == expected.split()
 
 
 @pytest.mark.parametrize(("name", "table"), [("Buckets", BucketTable), ("Captions", CaptionTable)])

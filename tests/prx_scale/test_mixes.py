@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +17,12 @@ from prx_scale.commands.stages_output import stage_rows
 from prx_scale.config import RunConfig
 from prx_scale.data.buckets import Bucket
 from prx_scale.data.store import Store
-from prx_scale.data.store.recipe import Captions, Recipe, Resolution
+from prx_scale.data.store.recipe import Captions, Encoder, Recipe, Resolution
 from prx_scale.data.trained import heldout_numbers
 from prx_scale.errors import InputError
+from prx_scale.stores import STORES
 from prx_scale.study import keep_copy, load, run_from_json
-from tests.prx_scale.data.stores import BUCKETS, make
+from tests.prx_scale.data.stores import BUCKETS, CLIP, IMAGE, make
 from tests.prx_scale.training.mixed import STAGES, recipe_of, write_mixed_study, write_stores
 from tests.prx_scale.training.stored import make_two_sizes
 
@@ -123,6 +124,20 @@ def test_a_study_folder_is_read_where_the_stores_are_not(tmp_path: Path) -> None
     copy.write_text(copy.read_text().replace("heldout = 0.2", "heldout = 0.3"))
     with pytest.raises(InputError, match=r"'curated' epochs: the samples cannot be counted: .*curated: no store in it"):
         load(tmp_path / "runs")
+    (tmp_path / "gone" / "photos").rename(tmp_path / "curated")
+    with pytest.raises(InputError, match=r"cannot be counted: its store: .*curated holds .*, but the run trains on"):
+        load(tmp_path / "runs")
+
+
+def test_an_older_record_of_stores_says_to_be_removed(folder: Path) -> None:
+    keep_copy(load(write_mixed_study(folder / "study"), folder / "study"))
+    record = folder / "study" / STORES
+    kept = json.loads(record.read_text())
+    sizes = kept["../photos"]["sizes"]
+    kept["../photos"]["sizes"] = [line for line in sizes if not line.startswith("made ")]
+    record.write_text(json.dumps(kept))
+    with pytest.raises(InputError, match=r"'synthetic' data path: .*stores.json beside the study .* remove that file"):
+        load(folder / "study")
 
 
 def test_a_sweep_that_changes_the_length_of_epochs_is_refused(folder: Path) -> None:
@@ -137,21 +152,28 @@ def test_a_sweep_that_changes_the_length_of_epochs_is_refused(folder: Path) -> N
 
 
 OTHER_BUCKETS = (Resolution(image_size=32, buckets=(*BUCKETS[:2], Bucket(height=32, width=64))),)
+
+
+def with_identity(encoder: Encoder, **changes: Mapping[str, str | int]) -> Encoder:
+    return replace(encoder, identity=replace(encoder.identity, **changes))  # type: ignore[arg-type]
+
+
 CHANGES: dict[str, tuple[Callable[[Recipe], Recipe], str]] = {
     "vae": (
-        lambda it: replace(it, image=replace(it.image, identity=replace(it.image.identity, files={"model/a": "2"}))),
-        r"has encoders \(with a hash of their weights and settings\) kl-4 \w+, clip-l .*, that of \[data\] path kl-4 ",
+        lambda it: replace(it, image=with_identity(it.image, files={"model/a": "2"})),
+        r"has the encoder \(name, hash of weights and settings\) kl-4 \w+, that of \[data\] path kl-4 \w+; one model",
     ),
     "text encoder": (
-        lambda it: replace(
-            it, text=(replace(it.text[0], identity=replace(it.text[0].identity, settings={"length": 9})), it.text[1])
-        ),
-        r"has encoders .* clip-l \w+, .* encode one of them again",
+        lambda it: replace(it, text=(with_identity(it.text[0], settings={"length": 9}), it.text[1])),
+        r"has the encoder .* clip-l \w+, that of \[data\] path clip-l \w+; .* encode one of them again",
     ),
-    "fewer encoders": (lambda it: replace(it, text=it.text[:1]), r"has encoders .* clip-l \w+, that of \[data\] path"),
-    "another vae": (
-        lambda it: replace(it, image=replace(it.image, spec=replace(it.image.spec, name="dc"))),  # type: ignore[type-var]
-        r"has latents of dc, that of \[data\] path kl-4",
+    "fewer encoders": (
+        lambda it: replace(it, text=it.text[:1]),
+        r"has the encoder .* none, that of \[data\] path gemma",
+    ),
+    "places": (
+        lambda it: replace(it, text=(replace(it.text[0], spec=replace(CLIP, width=7)), it.text[1])),
+        r"has the text states .* clip-l 0 77 0 7 0 5, that of \[data\] path clip-l 0 77 0 8 0 5",
     ),
     "image size": (lambda it: it, "has no latents of 16 pixels, only of 32"),
     "buckets": (lambda it: replace(it, resolutions=OTHER_BUCKETS), "has the buckets 48x32, 32x32, 32x64 at 32 pixels"),
@@ -184,6 +206,14 @@ def test_stores_that_do_not_feed_the_same_are_refused(folder: Path, name: str) -
 def test_sources_that_cannot_be_right_are_refused(folder: Path, data: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         runs_of(folder, f"[[stage]]\nname = 'late'\nsteps = 3\ndata = {data}\n")
+
+
+def test_the_same_encoder_may_have_another_name(folder: Path) -> None:
+    wanted = recipe_of("curated")
+    image = replace(wanted.image, spec=replace(IMAGE, name="another"))
+    make(folder / "other", replace(wanted, image=image), 1000)
+    (run,) = runs_of(folder, f"[[stage]]\nname = 'late'\nsteps = 5\n{MIX.replace('synthetic', 'other')}\n")
+    assert len(run.stages[0].data) == 2
 
 
 def test_a_kind_of_captions_that_no_store_has_is_refused(folder: Path) -> None:

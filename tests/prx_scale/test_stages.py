@@ -283,5 +283,7 @@ def test_epochs_become_steps_where_samples_are_counted() -> None:
     assert stages_identity([stage]) == stages_identity([replace(stage, epochs=0.0)])
     (own,) = with_steps([replace(stages[0], batch=32)], 64, lambda stage: 3350, "s.toml:")
     assert own.steps == 1046
+    (decimal,) = with_steps([replace(stages[0], epochs=4.35)], 1, lambda stage: 100, "s.toml:")
+    assert decimal.steps == 435
     with pytest.raises(InputError, match="10 of 5 samples are less than a batch of 64"):
         with_steps(stages, 64, lambda stage: 5, "s.toml:")
