@@ -65,8 +65,8 @@ class Data:
 
     dataset: Literal["shapes", "random", "store", "images"] = "shapes"
     """shapes: drawn images. random: normal noise in the sizes of SD3's latents and text states, which teaches nothing
-    and is there to measure speed and memory. store: latents and text states that `prx-scale encode` wrote. images: captioned
-    images, encoded while training."""
+    and is there to measure speed and memory. store: latents and text states that `prx-scale encode` wrote.
+    images: captioned images, encoded while training."""
     image_size: int = bounded(16, low=16)
     """Pixels along one side."""
     encoders: Literal[1, 2] = 1

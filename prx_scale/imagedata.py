@@ -15,6 +15,7 @@ from typing import Any
 from prx_scale.config import RunConfig
 from prx_scale.encodingtable import TEXT_KEYS, Encoding
 from prx_scale.errors import InputError
+from prx_scale.models.encoders.combinations import inputs_of_encoders
 from prx_scale.starts import keep, kept
 from prx_scale.stores import check_keys, content_of
 from prx_scale.storesizes import lines_of
@@ -121,8 +122,9 @@ def check_unchanged(run: RunConfig, where: str) -> None:
 
 
 def _made(each: dict[str, Any]) -> FoundImages:
-    values = {item.name: each[item.name] for item in fields(FoundImages)}
-    return FoundImages(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    texts = {key: str(each[key]) for key in ("path", "content", "image_encoder", "classes", "filter")}
+    lists = {key: tuple(map(str, each[key])) for key in ("sizes", "text_encoders")}
+    return FoundImages(**texts, **lists)  # pyright: ignore[reportArgumentType]
 
 
 def _asked(run: RunConfig) -> str:
@@ -167,10 +169,8 @@ def _found(run: RunConfig, where: str) -> FoundImages:
             raise InputError(f"{where} [data] path: {error}") from error
         made, content = planned_text(run, store.recipe, content_of(store.index), where)
         draft = made.draft
-    try:
-        sizes = lines_of(draft, draft.inputs())
-    except InputError as error:
-        raise InputError(f"{where} [encoding] text_encoders: {error}") from error
+    texts = f"{where} [encoding] text_encoders"
+    sizes = lines_of(draft, inputs_of_encoders(text=draft.text_specs, image=draft.image_spec, where=texts))
     return FoundImages(
         path=run.data.path,
         content=content,

@@ -176,7 +176,8 @@ def check_keys(run: RunConfig, where: str) -> None:
             raise InputError(f'{where} [data] {key}: is for dataset = "{kind}"; this is "{data.dataset}"; leave it out')
     captions = run.captions
     if not stored and captions != CaptionTable():
-        raise InputError(f'{where} [captions]: is for dataset = "store" or "images"; "{data.dataset}" has captions of its own')
+        own = f'"{data.dataset}" has captions of its own'
+        raise InputError(f'{where} [captions]: is for dataset = "store" or "images"; {own}')
     if (captions.templates, captions.classes) != (CaptionTable.templates, CaptionTable.classes):
         own = "give them to encode" if data.dataset == "store" else "give [encoding] class_templates and classes"
         raise InputError(f"{where} [captions] templates: captions of classes are made before they are drawn; {own}")
@@ -200,23 +201,23 @@ def check_store(run: RunConfig, where: str) -> None:
     """
     if not run.data.encoded:
         return
-    inputs, size = inputs_of(run.data), run.data.image_size
+    inputs, size, noun = inputs_of(run.data), run.data.image_size, _noun(run)
     if not inputs.pooled_dim:
         names = ", ".join(encoder.name for encoder in inputs.encoders)
         key = "[encoding] text_encoders" if run.on_the_fly else "[data] path"
         raise InputError(
-            f"{where} {key}: the model takes a pooled text state, but the {_noun(run)} has those of {names} alone, "
+            f"{where} {key}: the model takes a pooled text state, but the {noun} has those of {names} alone, "
             "which give none; encode with clip-l or clip-g too"
         )
     if run.model.weight_sets == 3 and len(inputs.token_groups) != 2:
         raise InputError(
-            f"{where} [model] weight_sets: 3 needs text tokens of two encoders (CLIPs count as one); the {_noun(run)} has "
+            f"{where} [model] weight_sets: 3 needs text tokens of two encoders (CLIPs count as one); the {noun} has "
             f"{len(inputs.token_groups)}; use 2 sets"
         )
     sizes = buckets_of(run.data)
     if size not in sizes:
         there = ", ".join(map(str, sizes))
-        raise InputError(f"{where} [data] image_size: the {_noun(run)} has no latents of {size} pixels, only of {there}")
+        raise InputError(f"{where} [data] image_size: the {noun} has no latents of {size} pixels, only of {there}")
     _check_captions(run, where)
     _check_buckets(run, where)
 

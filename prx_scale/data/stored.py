@@ -1,12 +1,7 @@
-"""Samples of a store as training takes them: batches of one bucket, captions drawn by kind, latents sampled.
-
-A share of the samples is for validation alone: those whose number has a low hash, the same ones for every run, whatever
-its seed and image size. Validation takes the lowest of them.
-"""
+"""Samples of a store as training takes them: batches of one bucket, captions drawn by kind, latents sampled."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 
@@ -16,21 +11,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prx_scale.config import RunConfig
-from prx_scale.data.captions import caption_mix, draw_kinds
+from prx_scale.data.captions import caption_mix
+from prx_scale.data.heldout import heldout_kinds, training_buckets, validated_numbers
 from prx_scale.data.pools import Pool, PooledBatches
-from prx_scale.data.shapes.hashing import uniforms
 from prx_scale.data.store import Store
 from prx_scale.data.store.batch import EncodedBatch
 from prx_scale.data.store.packing import moments_of, states_of
 from prx_scale.diffusion.draws import Purpose, draw
 from prx_scale.errors import InputError
 from prx_scale.models.encoders.image.normalisation import LatentScale, LatentStatistics
+from prx_scale.models.encoders.registry import ImageSpec
 from prx_scale.models.inputs import inputs_of
 from prx_scale.stores import open_store
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,13 +111,7 @@ class StoredHeldout:
         """
         self.run, self.store = run, open_store(run)
         self.view, self.scale = self.store.at(run.data.image_size), latent_scale(self.store)
-        found = heldout_numbers(self.view.assigned, run.data.heldout)
-        if len(found) < run.validation.images:
-            raise InputError(
-                f"[validation] images: {run.validation.images}, but [data] heldout = {run.data.heldout:g} leaves "
-                f"{len(found)} of {run.data.image_size} pixels to {self.store.folder}; raise heldout, or take fewer"
-            )
-        self.numbers = found[: run.validation.images]
+        self.numbers = validated_numbers(run, self.view.assigned)
 
     def batch(self, indices: Numbers) -> StoredSamples:
         """The held-out samples of given places, of one bucket.
@@ -134,7 +123,7 @@ class StoredHeldout:
         kinds = np.full(len(numbers), -1)
         if self.store.kinds:
             available = self.store.available(numbers, self.store.kinds)
-            kinds = draw_kinds(available, [1.0] * len(self.store.kinds), _heldout_draws(numbers, 2)[:, 1])
+            kinds = heldout_kinds(available, numbers)
         encoded = self.view.batch(numbers, kinds)
         return samples_of(self.run, self.scale, encoded, self.run.data.seed, Purpose.HELDOUT_LATENTS, indices)
 
@@ -176,47 +165,20 @@ def latent_scale(store: Store) -> LatentScale:
     Args:
         store: of the latents.
     """
-    spec = store.recipe.image_spec
-    if spec.normalisation == "none":
-        return LatentScale()
-    if spec.normalisation == "scale" and spec.scale is not None:
-        return LatentScale(shift=(spec.shift or 0.0,), scale=(spec.scale,))
+    if published := published_scale(store.recipe.image_spec):
+        return published
     parts = (store.statistics(each.image_size) for each in store.recipe.resolutions)
     return reduce(lambda one, other: one + other, parts, LatentStatistics()).scale()
 
 
-def training_buckets(assigned: NDArray[np.int16], share: float) -> NDArray[np.int16]:
-    """Buckets of samples, -1 also where a sample is held out.
+def published_scale(spec: ImageSpec) -> LatentScale | None:
+    """How latents are normalised by what is published; None where that has to be measured.
 
     Args:
-        assigned: (N,) bucket of each.
-        share: that is held out.
+        spec: of the autoencoder.
     """
-    kept = np.array(assigned)
-    for numbers in _chunks(len(kept)):
-        kept[numbers[_heldout_draws(numbers, 1)[:, 0] < share]] = -1
-    return kept
-
-
-def heldout_numbers(assigned: NDArray[np.int16], share: float) -> Numbers:
-    """Samples that are held out and have latents, from the lowest hash up.
-
-    Args:
-        assigned: (N,) bucket of each.
-        share: that is held out.
-    """
-    parts = [
-        numbers[(_heldout_draws(numbers, 1)[:, 0] < share) & (assigned[numbers] >= 0)]
-        for numbers in _chunks(len(assigned))
-    ]
-    found = np.concatenate(parts)
-    return found[np.argsort(_heldout_draws(found, 1)[:, 0], kind="stable")]
-
-
-def _heldout_draws(numbers: Numbers, draws: int) -> NDArray[np.float64]:
-    return uniforms(int(Purpose.HELDOUT), numbers, draws)
-
-
-def _chunks(count: int) -> Iterator[Numbers]:
-    for start in range(0, count, CHUNK):
-        yield np.arange(start, min(start + CHUNK, count))
+    if spec.normalisation == "none":
+        return LatentScale()
+    if spec.normalisation == "scale" and spec.scale is not None:
+        return LatentScale(shift=(spec.shift or 0.0,), scale=(spec.scale,))
+    return None

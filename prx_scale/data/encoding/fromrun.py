@@ -38,6 +38,8 @@ class Planned:
     filter: Manifest | None
     content: str
     """Hash of all that decides what becomes of them."""
+    looked_up: str
+    """Of what decides which sizes and captions they have."""
 
 
 def image_sizes(run: RunConfig) -> tuple[int, ...]:
@@ -72,11 +74,18 @@ def planned_images(run: RunConfig, where: str) -> Planned:
     )
     made = plan(_asked(run, fields), name, f"{where} [encoding]")
     _check_scale(made.draft.image_spec, f"{where} [encoding] image_encoder")
+    looked_up = {**_read(made, fields), "limits": asdict(made.preparer.limits), "survey": encoding.survey}
     encoders = [
         _encoder(encoding, made.draft.image_spec, made.image_source, f"{where} [encoding] image_encoder"),
         *_text_encoders(encoding, made, f"{where} [encoding] text_encoders"),
     ]
-    return Planned(plan=made, source=source, filter=manifest, content=_content_of_images(run, made, fields, encoders))
+    return Planned(
+        plan=made,
+        source=source,
+        filter=manifest,
+        content=_content_of_images(run, made, fields, encoders),
+        looked_up=_hash(looked_up)[:16],
+    )
 
 
 def planned_text(run: RunConfig, stored: Recipe, content: str, where: str) -> tuple[Plan, str]:
@@ -212,10 +221,8 @@ def _content_of_images(run: RunConfig, made: Plan, fields: Fields, encoders: Seq
     buckets = (encoding.buckets, encoding.bucket_step, encoding.min_ratio, encoding.max_ratio, encoding.patch)
     return _hash(
         {
-            "data": {**asdict(draft.data), "spec": ""},
-            # Kinds are drawn by their place.
-            "captions": [asdict(draft.captions), list(fields.captions.items())],
-            "fields": [fields.image, fields.label, fields.key, fields.need_caption],
+            **_read(made, fields),
+            "filter": draft.data.filter,
             "encoders": encoders,
             "buckets": [*buckets, *(encoding.ratios or QWEN_IMAGE_RATIOS)],
             "preprocessing": asdict(draft.preprocessing),
@@ -223,6 +230,17 @@ def _content_of_images(run: RunConfig, made: Plan, fields: Fields, encoders: Seq
             "survey": encoding.survey,
         }
     )
+
+
+def _read(made: Plan, fields: Fields) -> dict[str, Any]:
+    """Which data are read, and what of them."""
+    data = made.draft.data
+    return {
+        "data": [data.fingerprint, data.samples],
+        # Kinds are drawn by their place.
+        "captions": [asdict(made.draft.captions), list(fields.captions.items())],
+        "fields": [fields.image, fields.label, fields.key, fields.need_caption],
+    }
 
 
 def _hash(content: Mapping[str, Any]) -> str:
