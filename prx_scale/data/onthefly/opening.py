@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +93,7 @@ def surveyed(run: RunConfig, planned: Planned, study: Path, unwanted: Callable[[
     return kept_survey(
         study / SURVEYS / f"{planned.looked_up}.npz",
         Numbered(planned.source),
-        replace(planned.plan.preparer, resolutions=()),
+        planned.plan.preparer,
         decode=run.encoding.survey == "images",
         threads=run.encoding.threads or cores(),
         step=_Progress(run.data.path, planned.plan.draft.data.samples, unwanted),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prx_scale.data.buckets import assign, reaches
+from prx_scale.data.buckets import Bucket, assign, reaches
 from prx_scale.data.decode import open_image
 from prx_scale.data.encoding.preparing import Preparer
 from prx_scale.data.encoding.reading import Numbered, prepared
@@ -22,6 +22,8 @@ from prx_scale.errors import InputError
 from prx_scale.locks import in_turn
 
 _AT_ONCE = 256
+_TINY = Resolution(image_size=16, buckets=(Bucket(height=16, width=16),))
+"""That every image is decoded for, whatever sizes runs have."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -189,5 +191,5 @@ def _heads(data: Numbered, numbers: NDArray[np.int64], preparer: Preparer) -> _F
 
 
 def _looked(data: Numbered, numbers: NDArray[np.int64], preparer: Preparer, threads: int) -> _Found:
-    ready = prepared(data, numbers, preparer, threads)
+    ready = prepared(data, numbers, replace(preparer, resolutions=(_TINY,)), threads)
     return [(number, (each.size, dict(each.captions))) for number, each in ready if not isinstance(each, Skipped)]
