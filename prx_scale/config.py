@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from prx_scale.data.captions import CaptionTable
+from prx_scale.encodingtable import Encoding
 from prx_scale.errors import InputError
 from prx_scale.stagetables import Stage, stages_identity
 from prx_scale.tables import bounded, chosen
@@ -64,9 +65,10 @@ class Model:
 class Data:
     """[data]: what is trained on."""
 
-    dataset: Literal["shapes", "random", "store"] = "shapes"
+    dataset: Literal["shapes", "random", "store", "images"] = "shapes"
     """shapes: drawn images. random: normal noise in the sizes of SD3's latents and text states, which teaches nothing
-    and is there to measure speed and memory. store: latents and text states that `prx-scale encode` wrote."""
+    and is there to measure speed and memory. store: latents and text states that `prx-scale encode` wrote.
+    images: captioned images, encoded while training."""
     image_size: int = bounded(16, low=16)
     """Pixels along one side."""
     encoders: Literal[1, 2] = 1
@@ -76,18 +78,23 @@ class Data:
     long_captions: float = bounded(0.5, low=0, high=1)
     """Share of training samples that come with their long caption instead of the short one."""
     path: str = field(default="", metadata={"place": True})
-    """Folder of the store; resolved against the study file."""
+    """Folder of the store, or images as `prx-scale encode` takes them; resolved against the study file."""
     content: str = ""
-    """Hash of what is in the store; filled in where it is left out."""
+    """Hash of what is in the store, or of all that decides what images become; filled in where it is left out."""
     heldout: float = bounded(0.01, low=0, high=0.5)
-    """Share of the store's samples that are for validation alone."""
+    """Share of the samples that are for validation alone."""
     sizes: tuple[str, ...] = field(default=(), metadata={"place": True})
-    """What the model must know of the store, in the words of `prx_scale.storesizes`; filled in from it."""
+    """What the model must know of the data, in the words of `prx_scale.storesizes`; filled in."""
+
+    @property
+    def encoded(self) -> bool:
+        """Whether encoders make what is trained on, before training or meanwhile; then `sizes` says their sizes."""
+        return self.dataset in ("store", "images")
 
     @property
     def downsampling(self) -> int:
         """Pixels along one side of one value that the model is fed: 8 where those are latents of SD3's autoencoder."""
-        if self.dataset == "store":
+        if self.encoded:
             return int(self.said("downsampling")[0][0])
         return LATENT_DOWNSAMPLING if self.dataset == "random" else 1
 
@@ -100,7 +107,7 @@ class Data:
         lines = [line.split() for line in self.sizes]
         found = [words[1:] for words in lines if words and words[0] == name]
         if not found:
-            raise InputError(f"[data] sizes: says nothing of {name}; leave it out, it is filled in from the store")
+            raise InputError(f"[data] sizes: says nothing of {name}; leave it out, it is filled in")
         return found
 
 
@@ -252,6 +259,7 @@ class RunConfig:
     model: Model
     data: Data = field(default_factory=Data)
     captions: CaptionTable = field(default_factory=CaptionTable)
+    encoding: Encoding = field(default_factory=Encoding)
     objective: Objective = field(default_factory=Objective)
     training: Training
     validation: Validation = field(default_factory=Validation)
@@ -284,6 +292,11 @@ class RunConfig:
         return f"d{self.model.depth}{middle}-s{self.training.seed}-{digest}"
 
     @property
+    def on_the_fly(self) -> bool:
+        """Whether something is encoded while training: images, or the captions of a store."""
+        return self.data.dataset == "images" or (self.data.dataset == "store" and bool(self.encoding.text_encoders))
+
+    @property
     def grid_side(self) -> int:
         """Patches along one side of an image."""
         return self.data.image_size // (self.data.downsampling * self.model.patch)
@@ -296,7 +309,7 @@ class RunConfig:
     @property
     def token_counts(self) -> tuple[int, ...]:
         """Image tokens of an image of each shape that there is, in ascending order."""
-        if self.data.dataset != "store":
+        if not self.data.encoded:
             return (self.tokens_per_sample,)
         pixels = self.data.downsampling * self.model.patch
         resolutions = {size: shapes for size, *shapes in self.data.said("buckets")}

@@ -81,6 +81,26 @@ def _tried(file: TextIO, folder: Path) -> bool:
     return True
 
 
+@contextmanager
+def in_turn(file: Path, unwanted: Callable[[], bool] = lambda: False) -> Generator[None]:
+    """Hold the lock of what one process makes for all, after whoever else is at it, however long that takes.
+
+    Args:
+        file: of the lock.
+        unwanted: whether to stop waiting.
+
+    Raises:
+        NoLongerWanted: while waiting.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as held:
+        while not _tried(held, file):
+            if unwanted():
+                raise NoLongerWanted(f"{file}: asked to stop while waiting for another process")
+            time.sleep(POLL_SECONDS)
+        yield
+
+
 def is_held(folder: Path) -> bool:
     """Whether a process is working on a run, as far as its lock tells; False where the file system has no locks.
 

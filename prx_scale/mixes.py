@@ -74,7 +74,7 @@ def check_mixes(run: RunConfig, where: str) -> None:
     Raises:
         InputError: names the stage, the store and the first thing that differs.
     """
-    if run.data.dataset != "store":
+    if not run.data.encoded:
         return
     for stage, source in _sources(run):
         here = f"{where} [[stage]] '{stage.name}' data path: {source.path}"
@@ -97,10 +97,13 @@ def _sources(run: RunConfig) -> Iterator[tuple[Stage, Source]]:
 
 def _check_kinds(run: RunConfig, where: str) -> None:
     there = list(dict.fromkeys(kind for data in stores_of(run) for kind in _kinds(data)))
-    who, it = ("no store of the run has", "they have") if any(_sources(run)) else ("the store has no", "the store has")
+    images = run.data.dataset == "images"
+    one = "the images have" if images else "the store has"
+    who, it = ("no store of the run has", "they have") if any(_sources(run)) else (f"{one} no", one)
     for kind in run.captions.kinds:
         if kind not in there:
             hint = nearest(kind, there) if there else f"{it} no captions"
+            hint += f"; [encoding] captions says where they are, as {kind}=FIELD" if images else ""
             raise InputError(f"{where} [captions] kinds: {who} captions of the kind '{kind}'; {hint}")
 
 

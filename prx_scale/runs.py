@@ -142,6 +142,9 @@ class TrainRow:
     """Share of the device's peak; None where the peak is unknown, as on a CPU."""
     memory_gib: float
     time: str
+    waiting: float | None = None
+    """Share of the time since the last row that the trainer waited for data; None where nothing is encoded on the
+    fly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -433,6 +436,7 @@ def frame_schema(table: Table) -> pl.Schema:
             **counted,
             **dict.fromkeys(("loss", "lr", "grad_norm", "samples_per_second", "mfu", "memory_gib"), real),
             "time": text,
+            "waiting": real,
         },
         "validation": {
             **counted,

@@ -128,7 +128,7 @@ class Finder:
             InputError: there is no such store, another one than `content` says, or keys of other data are given.
         """
         data = run.data
-        _check_keys(run, where)
+        check_keys(run, where)
         if data.dataset != "store":
             return run
         found = self.find(data.path, data.content, f"{where} [data]")
@@ -179,22 +179,32 @@ def _nearby(folder: Path) -> str:
     return f"; {nearest(folder.name, stores)}" if stores else ""
 
 
-def _check_keys(run: RunConfig, where: str) -> None:
+def check_keys(run: RunConfig, where: str) -> None:
+    """Refuse keys of [data] and [captions] that are of other data.
+
+    Args:
+        run: as the study file says.
+        where: file and variant, for errors.
+
+    Raises:
+        InputError: names the key, and what is missing or it is for.
+    """
     data, defaults = run.data, type(run.data)()
-    stored = data.dataset == "store"
+    stored = data.encoded
     if stored and not data.path:
-        raise InputError(
-            f'{where} [data] path: missing; dataset = "store" needs the folder that prx-scale encode wrote'
-        )
+        what = "the folder that prx-scale encode wrote" if data.dataset == "store" else "images, as prx-scale encode"
+        raise InputError(f'{where} [data] path: missing; dataset = "{data.dataset}" needs {what}')
     for key in _OF_SHAPES if stored else _OF_STORES:
         if getattr(data, key) != getattr(defaults, key):
             kind = "shapes" if stored else "store"
             raise InputError(f'{where} [data] {key}: is for dataset = "{kind}"; this is "{data.dataset}"; leave it out')
     captions = run.captions
     if not stored and captions != CaptionTable():
-        raise InputError(f'{where} [captions]: is for dataset = "store"; "{data.dataset}" has captions of its own')
+        own = f'"{data.dataset}" has captions of its own'
+        raise InputError(f'{where} [captions]: is for dataset = "store" or "images"; {own}')
     if (captions.templates, captions.classes) != (CaptionTable.templates, CaptionTable.classes):
-        raise InputError(f"{where} [captions] templates: a store has its class captions already; give it to encode")
+        own = "give them to encode" if data.dataset == "store" else "give [encoding] class_templates and classes"
+        raise InputError(f"{where} [captions] templates: captions of classes are made before they are drawn; {own}")
 
 
 def _made_by(sizes: tuple[str, ...]) -> str:
@@ -213,19 +223,23 @@ def check_store(run: RunConfig, where: str) -> None:
     Raises:
         InputError: names the key, what is wrong and what would be right.
     """
-    if run.data.dataset != "store":
+    if not run.data.encoded:
         return
-    inputs, size = inputs_of(run.data), run.data.image_size
+    inputs, size, noun = inputs_of(run.data), run.data.image_size, _noun(run)
     if run.model.weight_sets == 3 and len(inputs.token_groups) != 2:
         raise InputError(
-            f"{where} [model] weight_sets: 3 needs text tokens of two encoders (CLIPs count as one); the store has "
+            f"{where} [model] weight_sets: 3 needs text tokens of two encoders (CLIPs count as one); the {noun} has "
             f"{len(inputs.token_groups)}; use 2 sets"
         )
     sizes = buckets_of(run.data)
     if size not in sizes:
         there = ", ".join(map(str, sizes))
-        raise InputError(f"{where} [data] image_size: the store has no latents of {size} pixels, only of {there}")
+        raise InputError(f"{where} [data] image_size: the {noun} has no latents of {size} pixels, only of {there}")
     _check_buckets(run, where)
+
+
+def _noun(run: RunConfig) -> str:
+    return "store" if run.data.dataset == "store" else "data"
 
 
 def _check_buckets(run: RunConfig, where: str) -> None:
@@ -236,13 +250,13 @@ def _check_buckets(run: RunConfig, where: str) -> None:
         names = ", ".join(bucket.name for bucket in buckets)
         raise InputError(
             f"{where} [model] patch: {run.model.patch} latents of {run.data.downsampling} pixels do not divide the "
-            f"store's buckets {names}; possible: {possible}"
+            f"{_noun(run)}'s buckets {names}; possible: {possible}"
         )
     side = grid_side(buckets, pixels)
     if side > position_side(run):
         raise InputError(
             f"{where} [model] position_grid: positions cover {position_side(run)} patches along a side, and the "
-            f"store's buckets at {run.data.image_size} pixels reach {side}; set it to {side} or more"
+            f"{_noun(run)}'s buckets at {run.data.image_size} pixels reach {side}; set it to {side} or more"
         )
 
 

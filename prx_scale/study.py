@@ -29,7 +29,9 @@ from prx_scale.config import (
     Validation,
 )
 from prx_scale.data.captions import CaptionTable
+from prx_scale.encodingtable import Encoding
 from prx_scale.errors import InputError, nearest
+from prx_scale.imagedata import FoundImages, ImageFinder, check_no_encoding, keep_images
 from prx_scale.layout import check_layout
 from prx_scale.mixes import check_mixes, check_one_length, with_sources, with_stage_steps
 from prx_scale.models.build import position_side
@@ -43,6 +45,7 @@ RUN_TABLES: dict[str, type[Any]] = {
     "model": Model,
     "data": Data,
     "captions": CaptionTable,
+    "encoding": Encoding,
     "objective": Objective,
     "training": Training,
     "validation": Validation,
@@ -95,6 +98,8 @@ class Study:
     """Weights that runs start from, by the path that the file says."""
     stores: Mapping[str, Found] = field(default_factory=dict[str, Found])
     """Stores that runs train on, by the path that the file says."""
+    images: Mapping[str, FoundImages] = field(default_factory=dict[str, FoundImages])
+    """What runs encode while they train, by what the file says."""
 
     def run(self, run_id: str | None) -> RunConfig:
         """One run of the study.
@@ -142,8 +147,8 @@ def load(file: Path, folder: Path | None = None) -> Study:
     header = tables.parse(StudyTable, _table(content, "study", file), f"{file}: [study]")
     fit = tables.parse(FitTable, _table(content, "fit", file), f"{file}: [fit]")
     slurm = allocation.parse(_table(content, "slurm", file), f"{file}: [slurm]")
-    starts, stores = known_starts(file), Finder(file)
-    runs = tuple(with_start(run, file, starts, where) for run, where in _resolve(content, header, file, stores))
+    starts, data = known_starts(file), _Data(stores=Finder(file), images=ImageFinder(file))
+    runs = tuple(with_start(run, file, starts, where) for run, where in _resolve(content, header, file, data))
     _check_runs(runs, fit, file)
     if folder is None:
         folder = file.parent if file.name == "study.toml" else file.parent / header.name
@@ -155,7 +160,8 @@ def load(file: Path, folder: Path | None = None) -> Study:
         runs=runs,
         slurm=slurm,
         starts=starts,
-        stores=stores.found,
+        stores=data.stores.found,
+        images=data.images.found,
     )
 
 
@@ -198,8 +204,21 @@ def _table(content: Mapping[str, Any], name: str, file: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", table)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Data:
+    stores: Finder
+    images: ImageFinder
+
+    def filled(self, run: RunConfig, where: str) -> RunConfig:
+        """A run with what there is to know of its data filled in."""
+        if run.on_the_fly:
+            return self.images.with_images(run, where)
+        check_no_encoding(run, where)
+        return with_sources(self.stores.with_store(run, where), self.stores, where)
+
+
 def _resolve(
-    content: Mapping[str, Any], header: StudyTable, file: Path, stores: Finder
+    content: Mapping[str, Any], header: StudyTable, file: Path, data: _Data
 ) -> Iterator[tuple[RunConfig, str]]:
     base = {name: _table(content, name, file) for name in RUN_TABLES}
     for variant, overrides, where in _variants(content, file):
@@ -214,9 +233,9 @@ def _resolve(
         for point in _sweep(merged, where):
             parsed = {name: tables.parse(RUN_TABLES[name], point[name], f"{where} [{name}]") for name in RUN_TABLES}
             run = RunConfig(study=header.name, variant=variant, smoke=header.smoke, stages=stages, **parsed)
-            run = with_sources(stores.with_store(run, where), stores, where)
+            run = data.filled(run, where)
             check_mixes(run, where)
-            run = with_stage_steps(run, stores, where, own_steps=own_steps)
+            run = with_stage_steps(run, data.stores, where, own_steps=own_steps)
             first = first or run
             check_one_length(first, run, where)
             _check_run(run, where)
@@ -365,5 +384,6 @@ def keep_copy(study: Study) -> None:
             )
     keep_starts(study.folder, study.starts)
     keep_stores(study.folder, study.stores)
+    keep_images(study.folder, study.images)
     if not copy.exists() or copy.read_text(encoding="utf-8") != text:
         write_atomically(copy, text)

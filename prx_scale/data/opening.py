@@ -12,6 +12,7 @@ from prx_scale.config import RunConfig
 from prx_scale.data.random import RandomDataset
 from prx_scale.data.shapes.dataset import ShapesDataset
 from prx_scale.data.shapes.scenes import Split
+from prx_scale.errors import InputError
 from prx_scale.models.inputs import inputs_of
 from prx_scale.stagetables import Source
 
@@ -81,6 +82,11 @@ def open_dataset(run: RunConfig, split: Split, order: int = 0, sources: Sequence
         InputError: a store is not what the run trains on.
     """
     data = run.data
+    if run.on_the_fly:
+        raise InputError(
+            f'[data] dataset = "{data.dataset}": what is encoded while training is there for prx-scale train alone; '
+            "encode it into a store for this"
+        )
     if data.dataset == "store":
         return _open_store(run, split, order, sources)
     if data.dataset == "shapes":

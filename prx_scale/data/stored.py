@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prx_scale.config import RunConfig
-from prx_scale.data.captions import caption_mix, draw_kinds
+from prx_scale.data.captions import caption_mix
+from prx_scale.data.heldout import heldout_kinds, validated_numbers
 from prx_scale.data.pools import Pool, PooledBatches
 from prx_scale.data.store import Store
 from prx_scale.data.store.batch import EncodedBatch
 from prx_scale.data.store.packing import moments_of, states_of
-from prx_scale.data.trained import available_kinds, heldout_caption_draws, heldout_numbers, trained_buckets
+from prx_scale.data.trained import available_kinds, trained_buckets
 from prx_scale.diffusion.draws import Purpose, draw
 from prx_scale.errors import InputError
 from prx_scale.models.encoders.image.normalisation import LatentScale, LatentStatistics
+from prx_scale.models.encoders.registry import ImageSpec
 from prx_scale.models.inputs import inputs_of
 from prx_scale.stages import as_source
 from prx_scale.stagetables import Source
@@ -157,13 +159,7 @@ class StoredHeldout:
         """
         self.run, self.store = run, open_store(run)
         self.view, self.scale = self.store.at(run.data.image_size), latent_scale(self.store)
-        found = heldout_numbers(self.view.assigned, run.data.heldout)
-        if len(found) < run.validation.images:
-            raise InputError(
-                f"[validation] images: {run.validation.images}, but [data] heldout = {run.data.heldout:g} leaves "
-                f"{len(found)} of {run.data.image_size} pixels to {self.store.folder}; raise heldout, or take fewer"
-            )
-        self.numbers = found[: run.validation.images]
+        self.numbers = validated_numbers(run, self.view.assigned)
 
     def batch(self, indices: Numbers) -> StoredSamples:
         """The held-out samples of given places, of one bucket.
@@ -175,7 +171,7 @@ class StoredHeldout:
         kinds = np.full(len(numbers), -1)
         if self.store.kinds:
             available = self.store.available(numbers, self.store.kinds)
-            kinds = draw_kinds(available, [1.0] * len(self.store.kinds), heldout_caption_draws(numbers))
+            kinds = heldout_kinds(available, numbers)
         encoded = self.view.batch(numbers, kinds)
         return samples_of(self.run, self.scale, encoded, self.run.data.seed, Purpose.HELDOUT_LATENTS, indices)
 
@@ -237,10 +233,20 @@ def latent_scale(store: Store) -> LatentScale:
     Args:
         store: of the latents.
     """
-    spec = store.recipe.image_spec
+    if published := published_scale(store.recipe.image_spec):
+        return published
+    parts = (store.statistics(each.image_size) for each in store.recipe.resolutions)
+    return reduce(lambda one, other: one + other, parts, LatentStatistics()).scale()
+
+
+def published_scale(spec: ImageSpec) -> LatentScale | None:
+    """How latents are normalised by what is published; None where that has to be measured.
+
+    Args:
+        spec: of the autoencoder.
+    """
     if spec.normalisation == "none":
         return LatentScale()
     if spec.normalisation == "scale" and spec.scale is not None:
         return LatentScale(shift=(spec.shift or 0.0,), scale=(spec.scale,))
-    parts = (store.statistics(each.image_size) for each in store.recipe.resolutions)
-    return reduce(lambda one, other: one + other, parts, LatentStatistics()).scale()
+    return None

@@ -94,7 +94,7 @@ def inputs_of(data: Data) -> Inputs:
     Args:
         data: the [data] table.
     """
-    if data.dataset == "store":
+    if data.encoded:
         return _stored(data)
     if data.dataset == "random":
         return SD3

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +24,10 @@ from prx_scale.models.encoders.dropping import drop, drop_encoder
 from prx_scale.models.encoders.states import TextStates
 from prx_scale.models.inputs import inputs_of
 from prx_scale.turns import Turns
+
+if TYPE_CHECKING:
+    from prx_scale.data.onthefly.stream import OnTheFly
+    from prx_scale.data.onthefly.training import StreamedTraining
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,9 +195,12 @@ class SampleLoader(BaseDataLoader):
     @dataclass(kw_only=True, slots=True)
     class Config(BaseDataLoader.Config):
         run: RunConfig
+        folder: Path | None = None
+        """Of the run, where something is encoded on the fly."""
 
     def __init__(self, config: Config, *, dp_world_size: int, dp_rank: int, local_batch_size: int, **_: Any) -> None:
-        self.data, self.staged = TrainingData(config.run), bool(config.run.stages)
+        self.stream = _stream(config, dp_rank, dp_world_size)
+        self.data, self.staged = _followed(config.run, self.stream), bool(config.run.stages)
         self.world, self.rank, self.size = dp_world_size, dp_rank, local_batch_size
         self.seen = 0
 
@@ -221,6 +230,23 @@ class SampleLoader(BaseDataLoader):
         """Samples of a micro-batch of a stage."""
         return run.parallel.micro_batch or run.training.batch // self.world
 
+    def heldout(self, run: RunConfig) -> Dataset:
+        """What a run is validated on.
+
+        Args:
+            run: the run.
+        """
+        if self.stream is None:
+            return open_dataset(run, "heldout")
+        from prx_scale.data.onthefly.training import StreamedHeldout
+
+        return StreamedHeldout(self.stream)
+
+    def close(self) -> None:
+        """End the processes that encode, if there are any."""
+        if self.stream is not None:
+            self.stream.close()
+
     def state_dict(self) -> dict[str, Any]:
         """Samples seen by all processes."""
         return {"seen": self.seen}
@@ -228,3 +254,21 @@ class SampleLoader(BaseDataLoader):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where a checkpoint stopped."""
         self.seen = state_dict["seen"]
+
+
+def _stream(config: SampleLoader.Config, rank: int, world: int) -> OnTheFly | None:
+    if not config.run.on_the_fly:
+        return None
+    from prx_scale.data.onthefly.opening import Part, open_run
+
+    assert config.folder is not None
+    study, skips = config.folder.parent.parent, config.folder / f"rank{os.environ.get('RANK', '0')}.skipped.jsonl"
+    return open_run(config.run, study, Part(rank=rank, world=world), skips)
+
+
+def _followed(run: RunConfig, stream: OnTheFly | None) -> TrainingData | StreamedTraining:
+    if stream is None:
+        return TrainingData(run)
+    from prx_scale.data.onthefly.training import StreamedTraining
+
+    return StreamedTraining(stream)

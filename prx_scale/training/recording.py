@@ -222,4 +222,5 @@ class RecordingMetrics(MetricsProcessor):
             mfu=flops_per_second / self.gpu_peak_flops if on_gpu else None,
             memory_gib=self.device_memory_monitor.get_peak_stats().max_reserved_gib,
             time=now(),
+            waiting=sum(self.data_loading_times) / seconds if self.config.run.on_the_fly else None,
         )

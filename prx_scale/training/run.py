@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,9 @@ from parallel.liveness import DIED, Death, watched
 from parallel.titan import latest_step, process_group_environment
 from prx_scale.attempts import Attempts, Cause, Job, signal_cause, signal_reason
 from prx_scale.config import RunConfig
+from prx_scale.data.encoding.fromrun import planned_images
 from prx_scale.evaluation.weights import checkpoint_steps
+from prx_scale.imagedata import check_unchanged
 from prx_scale.locks import NoLongerWanted, is_held, only_one
 from prx_scale.owner import Fence, take, take_from_jobs
 from prx_scale.runs import RunRecord, State
@@ -109,8 +111,7 @@ class _Process:
             if before is not None and _has_ended(before.state):
                 return AlreadyEnded(before.state)
             self.recorder.check()
-            if self.recorder.run.data.dataset == "store":
-                check_there(self.recorder.run, str(RunRecord(self.folder).info_path))
+            self._check_data()
             for damaged in set_aside_damaged(self.folder / "checkpoint"):
                 logging.error(_DAMAGED.format(damaged.folder, damaged.reason, damaged.kept_as.name))
             info = started(self.recorder.run, self.world_size, before)
@@ -123,6 +124,29 @@ class _Process:
         except Exception as error:
             return error
         return None
+
+    def _check_data(self) -> None:
+        run, where = self.recorder.run, str(RunRecord(self.folder).info_path)
+        if run.on_the_fly:
+            check_unchanged(run, where)
+            self.look_up()
+        elif run.data.encoded:
+            check_there(run, where)
+
+    def look_up(self) -> None:
+        """Find out the sizes of images that are encoded on the fly, or wait for the process that does.
+
+        All do it before they meet, for no collective waits as long as that can take.
+
+        Raises:
+            NoLongerWanted: a signal has asked to stop.
+        """
+        run = self.recorder.run
+        if run.data.dataset == "images":
+            from prx_scale.data.onthefly.opening import surveyed
+
+            study = self.folder.parent.parent
+            surveyed(run, planned_images(run, "[data]"), study, lambda: self.request.number != 0)
 
     def _own(self, held: ExitStack) -> None:
         going_on = is_held(self.folder)
@@ -144,6 +168,9 @@ class _Process:
             refusal: why the first process does not go on.
         """
         try:
+            if self.rank:
+                with suppress(NoLongerWanted):
+                    self.look_up()
             return self._outcome(config, refusal)
         except BaseException as error:
             self._own_error(error)

@@ -78,7 +78,7 @@ def trainer_config(run: RunConfig, folder: Path, world_size: int) -> DiffusionTr
         model_spec=model_spec(run),
         dump_folder=str(folder),
         tokenizer=NoTokenizer.Config(),
-        dataloader=SampleLoader.Config(run=run),
+        dataloader=SampleLoader.Config(run=run, folder=folder),
         optimizer=optimizers_config(run),
         lr_scheduler=schedule_config(run),
         training=TrainingConfig(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,9 +21,12 @@ from prx_scale.models.convert.folder import load_into
 from prx_scale.models.mmdit import MMDiT
 from prx_scale.stages import as_run, stage_settings
 from prx_scale.stopping import StopRequest
+from prx_scale.training.batches import SampleLoader
 from prx_scale.training.ema import AveragedWeights
 from prx_scale.training.recording import Recorder, RecordingMetrics
 from prx_scale.training.validation import Validator
+
+logger = logging.getLogger(__name__)
 
 
 class NonFiniteLoss(Exception):
@@ -80,10 +84,16 @@ class DiffusionTrainer(Trainer):
             world=self.groups,
             group=mesh.get_group() if mesh else None,
             micro_batch=config.training.local_batch_size,
+            dataset=self.loader.heldout(self.run),
         )
         self.stopped_by = 0
         """The signal that ended training; 0 where none did."""
         self._saved: int | None = None
+
+    @property
+    def loader(self) -> SampleLoader:
+        """What gives the batches."""
+        return cast("SampleLoader", self.dataloader)
 
     def init_distributed(self) -> ParallelDims:
         """TorchTitan's, then whatever the processes have to tell each other before they start."""
@@ -139,6 +149,13 @@ class DiffusionTrainer(Trainer):
             self.metrics_processor.log_validation(averaged.loss, self.step)
         if self._saves_by_itself(self.step):
             self.recorder.check()
+
+    def close(self) -> None:
+        """TorchTitan's, and the processes that encode end."""
+        if self.loader.stream is not None:
+            logger.info(f"{self.loader.stream.waiting}; started in {self.loader.stream.waiting.start:.1f} s")
+        self.loader.close()
+        super().close()
 
     def _accumulated(self, step: int) -> int:
         """Micro-batches that a process goes through in a step, which belongs to a stage with a batch of its own."""

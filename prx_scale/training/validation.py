@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from parallel.shards import reshard
 from prx_scale.config import RunConfig
-from prx_scale.data.opening import of_one_shape, open_dataset
+from prx_scale.data.opening import Dataset, of_one_shape, open_dataset
 from prx_scale.diffusion.paths import interpolate, velocity
 from prx_scale.training.batches import Batch, validation_batch
 
@@ -69,10 +69,22 @@ class Validator:
         world: int,
         group: dist.ProcessGroup | None = None,
         micro_batch: int = ITEMS_AT_ONCE,
+        dataset: Dataset | None = None,
     ) -> None:
+        """Take what is validated.
+
+        Args:
+            run: the run.
+            device: that its model is on.
+            rank: of this process among those that have items of their own.
+            world: how many those are.
+            group: that they add up in.
+            micro_batch: images that a process holds at once.
+            dataset: the held-out split; None opens that of the run.
+        """
         self.run, self.device, self.rank, self.world, self.group = run, device, rank, world, group
         self.micro_batch = micro_batch
-        self.dataset = open_dataset(run, "heldout")
+        self.dataset = dataset or open_dataset(run, "heldout")
         self._batches: list[tuple[Indices, Mask, Batch]] | None = None
 
     def _own_batches(self) -> list[tuple[Indices, Mask, Batch]]:

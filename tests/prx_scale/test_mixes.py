@@ -16,9 +16,9 @@ import pytest
 from prx_scale.commands.stages_output import stage_rows
 from prx_scale.config import RunConfig
 from prx_scale.data.buckets import Bucket
+from prx_scale.data.heldout import heldout_numbers
 from prx_scale.data.store import Store
 from prx_scale.data.store.recipe import Captions, Encoder, Recipe, Resolution
-from prx_scale.data.trained import heldout_numbers
 from prx_scale.errors import InputError
 from prx_scale.stores import STORES
 from prx_scale.study import keep_copy, load, run_from_json

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -14,14 +15,24 @@ from prx_scale.data.encoding.encoders import Encoders, as_batch
 from prx_scale.data.encoding.oneshard import Work
 from prx_scale.data.encoding.preparing import Framed, Prepared
 from prx_scale.data.encoding.reading import prepared
+from prx_scale.data.heldout import heldout_kinds
 from prx_scale.data.onthefly.schedule import Planner, Wanted
 from prx_scale.data.samples import Skip, Skipped
-from prx_scale.data.store import Store, StoreView
+from prx_scale.data.store import Store
 from prx_scale.data.store.batch import EncodedBatch, States
 from prx_scale.data.store.recipe import Recipe
 from prx_scale.errors import InputError
 
 _STAND_INS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """A caption."""
+
+    kind: int
+    """Place among the recipe's kinds, -1 for the empty caption."""
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +42,28 @@ class Drawn:
     mix: CaptionMix
     seed: int
     """Of the draws, which belong to places in training."""
+
+    def choose(self, kinds: Sequence[str], captions: Mapping[str, str], wanted: Wanted, row: int) -> Chosen | None:
+        """The caption of a sample: out of the mix for training, any that it has for validation.
+
+        Args:
+            kinds: that kinds are numbered by.
+            captions: of the sample, by kind.
+            wanted: the micro-batch.
+            row: of the sample in it.
+
+        Returns:
+            None where the sample is left out.
+        """
+        names = tuple(kinds) if wanted.heldout else self.mix.kinds
+        available = np.array([[kind in captions for kind in names]], dtype=np.bool_)
+        if wanted.heldout:
+            drawn = heldout_kinds(available, wanted.numbers[row : row + 1]) if names else np.array([-1])
+        else:
+            drawn = self.mix.choose_kinds(available, seed=self.seed, indices=wanted.places[row : row + 1])
+        if (chosen := int(drawn[0])) >= 0:
+            return Chosen(kind=kinds.index(names[chosen]), text=captions[names[chosen]])
+        return Chosen(kind=-1, text="") if wanted.heldout or self.mix.missing == "empty" else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,9 +96,7 @@ class Maker(Protocol):
 class _Usable:
     number: int
     image: Framed
-    kind: int
-    """Place among the recipe's kinds, -1 for the empty caption."""
-    text: str
+    caption: Chosen
 
 
 class FromImages:
@@ -75,12 +106,15 @@ class FromImages:
         """Take what it needs.
 
         Args:
-            work: data and loaded encoders, for one resolution.
+            work: data and loaded encoders.
             planner: knows what stands in for a sample.
             drawn: how captions are.
         """
         self._work, self._planner, self._drawn = work, planner, drawn
         self.recipe = work.recipe
+        self._preparers = {
+            each.image_size: replace(work.preparer, resolutions=(each,)) for each in self.recipe.resolutions
+        }
 
     def make(self, wanted: Wanted) -> MadeBatch:
         """Make a micro-batch.
@@ -93,31 +127,32 @@ class FromImages:
         """
         skipped: list[Skipped] = []
         samples: list[_Usable] = []
-        ready = prepared(self._work.data, wanted.numbers, self._work.preparer, self._work.threads)
-        for place, (_, found) in zip(wanted.places.tolist(), ready, strict=True):
-            usable = self._usable(found, place, wanted.bucket)
+        preparer = self._preparers[wanted.image_size]
+        ready = prepared(self._work.data, wanted.numbers, preparer, self._work.threads)
+        for row, (_, found) in enumerate(ready):
+            usable = self._usable(found, wanted, row)
             if isinstance(usable, Skipped):
                 skipped.append(usable)
-                usable = self._stand_in(place, wanted.bucket)
+                usable = self._stand_in(wanted, row)
             samples.append(usable)
         recipe, encoders = self.recipe, self._work.encoders
         latents, _ = encoders.images([each.image.pixels for each in samples], recipe.latents)
         return MadeBatch(
             batch=EncodedBatch(
                 numbers=np.array([each.number for each in samples], dtype=np.int64),
-                bucket=recipe.resolutions[0].buckets[wanted.bucket],
+                bucket=preparer.resolutions[0].buckets[wanted.bucket],
                 latents=latents,
                 conditioning=np.array([each.image.conditioning for each in samples], dtype=np.int32),
-                captions=np.array([each.kind for each in samples], dtype=np.int32),
-                states=states_of_texts(encoders, recipe, [each.text for each in samples]),
+                captions=np.array([each.caption.kind for each in samples], dtype=np.int32),
+                states=states_of_texts(encoders, recipe, [each.caption.text for each in samples]),
             ),
             skipped=tuple(skipped),
         )
 
-    def _usable(self, found: Prepared | Skipped, place: int, bucket: int) -> _Usable | Skipped:
+    def _usable(self, found: Prepared | Skipped, wanted: Wanted, row: int) -> _Usable | Skipped:
         if isinstance(found, Skipped):
             return found
-        image = next((each for each in found.images if each.bucket == bucket), None)
+        image = next((each for each in found.images if each.bucket == wanted.bucket), None)
         if image is None:
             return Skipped(
                 key=found.key,
@@ -125,16 +160,16 @@ class FromImages:
                 reason=Skip.CORRUPT_IMAGE,
                 detail=f"{found.size[0]} x {found.size[1]} is another size than when it was looked up",
             )
-        chosen = choose(self._drawn, self.recipe.captions.kinds, found.captions, place)
-        if chosen is None:
+        caption = self._drawn.choose(self.recipe.captions.kinds, found.captions, wanted, row)
+        if caption is None:
             return Skipped(key=found.key, shard=found.shard, reason=Skip.NO_CAPTION)
-        return _Usable(number=found.number, image=image, kind=chosen[0], text=chosen[1])
+        return _Usable(number=found.number, image=image, caption=caption)
 
-    def _stand_in(self, place: int, bucket: int) -> _Usable:
+    def _stand_in(self, wanted: Wanted, row: int) -> _Usable:
         for attempt in range(_STAND_INS):
-            number = np.array([self._planner.stand_in(place, bucket, attempt)], dtype=np.int64)
-            ((_, found),) = prepared(self._work.data, number, self._work.preparer, 1)
-            usable = self._usable(found, place, bucket)
+            number = np.array([self._planner.stand_in(wanted, row, attempt)], dtype=np.int64)
+            ((_, found),) = prepared(self._work.data, number, self._preparers[wanted.image_size], 1)
+            usable = self._usable(found, wanted, row)
             if isinstance(usable, _Usable):
                 return usable
         raise InputError(f"{self._work.data.source.spec}: {_STAND_INS} samples drawn at random cannot be used")
@@ -143,12 +178,11 @@ class FromImages:
 class FromStore:
     """Latents come out of a store that has captions as text, which are encoded."""
 
-    def __init__(self, folder: Path, image_size: int, recipe: Recipe, encoders: Encoders, drawn: Drawn) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, encoders: Encoders, drawn: Drawn) -> None:
         """Open the store.
 
         Args:
             folder: of the store.
-            image_size: of the latents.
             recipe: of what is made.
             encoders: of captions, loaded.
             drawn: how captions are.
@@ -156,7 +190,8 @@ class FromStore:
         Raises:
             InputError: there is no such store.
         """
-        self._view: StoreView = Store.open(folder, check_files=False).at(image_size)
+        self._store = Store.open(folder, check_files=False)
+        self._view = lru_cache(maxsize=None)(self._store.at)
         self._encoders, self._drawn, self.recipe = encoders, drawn, recipe
 
     def make(self, wanted: Wanted) -> MadeBatch:
@@ -168,45 +203,16 @@ class FromStore:
         Raises:
             InputError: a sample has no caption, or the store is damaged.
         """
-        store = self._view.store
-        stored, captions = self._view.batch(wanted.numbers), store.captions(wanted.numbers)
-        kinds, texts = np.full(len(captions), -1, dtype=np.int32), [""] * len(captions)
-        for row, place in enumerate(wanted.places.tolist()):
-            chosen = choose(self._drawn, store.kinds, captions[row], place)
-            if chosen is None:
-                raise InputError(f"{store.folder}: sample {wanted.numbers[row]} has no caption that is trained on")
-            kinds[row], texts[row] = chosen
-        return MadeBatch(
-            batch=EncodedBatch(
-                numbers=stored.numbers,
-                bucket=stored.bucket,
-                latents=stored.latents,
-                conditioning=stored.conditioning,
-                captions=kinds,
-                states=states_of_texts(self._encoders, self.recipe, texts),
-            )
-        )
-
-
-def choose(drawn: Drawn, kinds: Sequence[str], captions: Mapping[str, str], place: int) -> tuple[int, str] | None:
-    """Kind and text of the caption of a sample.
-
-    Args:
-        drawn: how it is drawn.
-        kinds: that kinds are numbered by.
-        captions: of the sample, by kind.
-        place: in training.
-
-    Returns:
-        The number of the kind, -1 for the empty caption, and the text; None where the sample is left out.
-    """
-    mix = drawn.mix
-    available = np.array([[kind in captions for kind in mix.kinds]])
-    chosen = int(mix.choose_kinds(available, seed=drawn.seed, indices=np.array([place]))[0])
-    if chosen < 0:
-        return (-1, "") if mix.missing == "empty" else None
-    kind = mix.kinds[chosen]
-    return kinds.index(kind), captions[kind]
+        store = self._store
+        stored, captions = self._view(wanted.image_size).batch(wanted.numbers), store.captions(wanted.numbers)
+        chosen = [self._drawn.choose(store.kinds, each, wanted, row) for row, each in enumerate(captions)]
+        if None in chosen:
+            number = wanted.numbers[chosen.index(None)]
+            raise InputError(f"{store.folder}: sample {number} has no caption that is trained on")
+        found = [each for each in chosen if each is not None]
+        kinds = np.array([each.kind for each in found], dtype=np.int32)
+        states = states_of_texts(self._encoders, self.recipe, [each.text for each in found])
+        return MadeBatch(batch=replace(stored, captions=kinds, states=states))
 
 
 def states_of_texts(encoders: Encoders, recipe: Recipe, texts: Sequence[str]) -> dict[str, States]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import signal
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from torch import Tensor
 
+from prx_scale.data.buckets import Bucket
 from prx_scale.data.encoding.job import Setup, encoders_of, work_of
 from prx_scale.data.onthefly.making import Drawn, FromImages, FromStore, Maker
-from prx_scale.data.onthefly.schedule import Planner, Schedule
+from prx_scale.data.onthefly.schedule import Planner, Schedule, Wanted
 from prx_scale.data.onthefly.slots import Array, write
 from prx_scale.data.samples import Skipped
 from prx_scale.data.sources.base import Source
-from prx_scale.data.store.recipe import Recipe
 from prx_scale.errors import InputError
 from prx_scale.stopping import ASKING
 
@@ -50,14 +52,7 @@ class Production:
         assert self.store is not None
         encoders = encoders_of(self.setup, process, processes, images=False)
         recipe = encoders.complete(self.setup.plan.draft)
-        return FromStore(self.store, self.schedule.image_size, recipe, encoders, self.drawn)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ready:
-    """Encoders are loaded."""
-
-    recipe: Recipe
+        return FromStore(self.store, recipe, encoders, self.drawn)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +60,9 @@ class Item:
     """A micro-batch lies in a slot."""
 
     item: int
+    heldout: bool
     slot: int
-    bucket: int
+    bucket: Bucket
     arrays: tuple[Array, ...]
     skipped: tuple[Skipped, ...]
     busy: float
@@ -84,14 +80,34 @@ class Broken:
     item: int | None
 
 
-def produce(production: Production, process: int, processes: int, first: int, slots: Tensor, pipe: Connection) -> None:
-    """Make micro-batches first + process, first + process + P ...; what a process runs.
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What one process makes: micro-batches first + process, first + process + P ..."""
+
+    process: int
+    processes: int
+    """P."""
+    first: int
+    heldout: bool
+    """Before them every P-th one of the held-out samples."""
+
+    def wanted(self, planner: Planner) -> Iterator[Wanted]:
+        """Micro-batches in their order, without end.
+
+        Args:
+            planner: names their samples.
+        """
+        if self.heldout:
+            yield from planner.heldout()[self.process :: self.processes]
+        yield from map(planner.wanted, count(self.first + self.process, self.processes))
+
+
+def produce(production: Production, share: Share, slots: Tensor, pipe: Connection) -> None:
+    """Make micro-batches; what a process runs.
 
     Args:
         production: what is to be made.
-        process: its number.
-        processes: P.
-        first: number of a micro-batch.
+        share: this process's part.
         slots: (n, bytes) shared memory, which the numbers of free slots come for.
         pipe: to whoever trains.
     """
@@ -100,33 +116,29 @@ def produce(production: Production, process: int, processes: int, first: int, sl
         signal.signal(number, signal.SIG_IGN)
     item: int | None = None
     try:
-        maker, planner = production.maker(process, processes), Planner(production.schedule)
-        pipe.send(Ready(recipe=maker.recipe))
+        maker = production.maker(share.process, share.processes)
         free = list(range(len(slots)))
         room = slots.numpy()
-        item = first + process
-        while True:
-            start = time.perf_counter()
-            wanted = planner.wanted(item)
+        for wanted in share.wanted(Planner(production.schedule)):
+            item, start = wanted.item, time.perf_counter()
             made = maker.make(wanted)
             done = time.perf_counter()
             slot = free.pop() if free else pipe.recv()
             got = time.perf_counter()
             while pipe.poll():
                 free.append(pipe.recv())
-            arrays = write(room[slot], made.batch.arrays())
             pipe.send(
                 Item(
                     item=item,
+                    heldout=wanted.heldout,
                     slot=slot,
-                    bucket=wanted.bucket,
-                    arrays=arrays,
+                    bucket=made.batch.bucket,
+                    arrays=write(room[slot], made.batch.arrays()),
                     skipped=made.skipped,
                     busy=done - start,
                     idle=got - done,
                 )
             )
-            item += processes
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # Who trained is gone.
         return

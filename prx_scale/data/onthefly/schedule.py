@@ -1,79 +1,49 @@
-"""Which samples each batch of a process has: a function of its number alone."""
+"""Which samples each micro-batch of a process has: a function of the run and its number alone. Needs no torch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prx_scale.config import RunConfig
+from prx_scale.data.onthefly.microbatches import MicroBatches
 from prx_scale.data.pools import Pool, PooledBatches
 from prx_scale.data.shapes.hashing import mix
 from prx_scale.errors import InputError
+from prx_scale.storesizes import buckets_of
+from prx_scale.turns import Turns
 
 Numbers = NDArray[np.int64]
+Buckets = NDArray[np.int16]
 
 _DRAWN = 4096
+_ORDERS = 3
+"""Orders that are laid out at a time: a stage's own, and what it replays."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Schedule:
     """What decides which samples a process is given; goes to other processes in a pickle.
 
-    A place is a sample's number in training: places s B to (s + 1) B - 1 are the batch of step s over all processes. Of
-    R processes with micro-batches of b, process r has places k R b + r b to k R b + (r + 1) b - 1 in its k-th.
+    A place is a sample's number in training: of the samples that come after those seen, process r of R has the
+    micro-batch of b from place seen + r b on.
     """
 
-    assigned: NDArray[np.int16]
-    """(N,) bucket of each sample, negative where it is left out."""
-    image_size: int
-    kinds: int
-    """Of buckets."""
-    batch: int
-    """B, samples of a step."""
-    seed: int
-    """Of the order."""
-    stage: int = 0
-    starts: Numbers | None = None
+    run: RunConfig
+    assigned: Mapping[int, Buckets]
+    """By image size, (N,) bucket of each sample that is trained on, negative where it is not."""
+    starts: Numbers
     """First samples of the blocks that are shuffled; see `ShuffledOrder`."""
-    micro_batch: int = 0
-    """b; 0 is the process's whole part of a step."""
+    heldout: Numbers
+    """Samples that the run is validated on."""
+    heldout_buckets: Buckets
+    """(N,) bucket of each sample that is held out, at [data] image_size; negative for others."""
     rank: int = 0
     world: int = 1
-
-    @property
-    def size(self) -> int:
-        """b."""
-        return self.micro_batch or self.batch // self.world
-
-    def first(self, seen: int) -> int:
-        """The micro-batch that comes next.
-
-        Args:
-            seen: samples that all processes have seen.
-        """
-        return seen // (self.size * self.world)
-
-    def seen(self, item: int) -> int:
-        """Samples that all processes have seen before a micro-batch.
-
-        Args:
-            item: its number.
-        """
-        return item * self.size * self.world
-
-    def check(self) -> None:
-        """Refuse sizes that do not make up a step.
-
-        Raises:
-            InputError: says which.
-        """
-        if self.size < 1 or self.batch % (self.size * self.world):
-            raise InputError(
-                f"a batch of {self.batch} does not divide among {self.world} processes in micro-batches of {self.size}"
-            )
-        if not (self.assigned >= 0).any():
-            raise InputError(f"no sample has a bucket at {self.image_size} pixels")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,11 +52,13 @@ class Wanted:
 
     item: int
     """Its number."""
+    image_size: int
     bucket: int
     numbers: Numbers
     """(b,) of the samples in the data."""
     places: Numbers
-    """(b,) in training."""
+    """(b,) in training; of held-out samples, their places among those."""
+    heldout: bool = False
 
 
 class Planner:
@@ -101,12 +73,17 @@ class Planner:
         Raises:
             InputError: sizes that do not make up a step, or no samples.
         """
-        schedule.check()
-        self.schedule = schedule
-        pool = Pool(assigned=schedule.assigned, starts=schedule.starts)
-        self._batches = PooledBatches(
-            [pool], schedule.kinds, seed=schedule.seed, order=schedule.stage, batch=schedule.batch
-        )
+        self.schedule, self.turns = schedule, Turns(schedule.run)
+        self.micro_batches = MicroBatches(schedule.run, schedule.world)
+        for size, assigned in schedule.assigned.items():
+            if not (assigned >= 0).any():
+                data = schedule.run.data
+                kinds = ", ".join(schedule.run.captions.kinds)
+                raise InputError(
+                    f"{data.path}: has no sample of {size} pixels for training that has a caption of {kinds} and is "
+                    "not held out"
+                )
+        self._order = lru_cache(maxsize=_ORDERS)(self._laid_out)
 
     def wanted(self, item: int) -> Wanted:
         """The samples of a micro-batch.
@@ -114,26 +91,87 @@ class Planner:
         Args:
             item: its number.
         """
-        schedule = self.schedule
-        start = schedule.seen(item) + schedule.rank * schedule.size
-        places = np.arange(start, start + schedule.size, dtype=np.int64)
-        batch = self._batches.at(start // schedule.batch)
-        return Wanted(item=item, bucket=batch.bucket, numbers=batch.numbers[places % schedule.batch], places=places)
+        seen, size = self.micro_batches.seen(item), self.micro_batches.size(item)
+        turn = self.turns.after(seen)
+        start = seen + self.schedule.rank * size
+        batch = self._order(turn.order, turn.run.data.image_size, turn.run.training.batch).at(turn.place)
+        return Wanted(
+            item=item,
+            image_size=turn.run.data.image_size,
+            bucket=batch.bucket,
+            numbers=batch.numbers[start - turn.first : start - turn.first + size],
+            places=np.arange(start, start + size, dtype=np.int64),
+        )
 
-    def stand_in(self, place: int, bucket: int, attempt: int) -> int:
+    def heldout(self) -> list[Wanted]:
+        """The held-out samples, those of each bucket in micro-batches of the first stage's size at the most."""
+        schedule, size = self.schedule, self.micro_batches.sizes[0]
+        buckets = schedule.heldout_buckets[schedule.heldout]
+        found: list[Wanted] = []
+        for bucket in np.unique(buckets).tolist():
+            places = np.flatnonzero(buckets == bucket)
+            for part in np.split(places, range(size, len(places), size)):
+                found.append(
+                    Wanted(
+                        item=len(found),
+                        image_size=schedule.run.data.image_size,
+                        bucket=bucket,
+                        numbers=schedule.heldout[part],
+                        places=part,
+                        heldout=True,
+                    )
+                )
+        return found
+
+    def largest(self) -> list[tuple[int, int]]:
+        """Samples and image size of every kind of micro-batch."""
+        stages, sizes = self.turns.stages, self.micro_batches.sizes
+        found = {(sizes[0], self.schedule.run.data.image_size)}
+        for stage, size in zip(stages, sizes, strict=True):
+            found.add((size, stage.image_size))
+            if stage.replay is not None:
+                found.add((size, stages[stage.replay].image_size))
+        return sorted(found)
+
+    def stand_in(self, wanted: Wanted, row: int, attempt: int) -> int:
         """A sample of the same bucket in the place of one that cannot be used, the same after every restart.
 
+        A held-out one is stood in for by another that is held out, and used for nothing else where there are enough.
+
         Args:
-            place: in training.
-            bucket: that it must be of.
+            wanted: the micro-batch.
+            row: of the sample in it.
             attempt: 0, and more where that one cannot be used either.
+
+        Raises:
+            InputError: all other held-out samples of its bucket are validated on.
         """
-        assigned = self.schedule.assigned
+        place = int(wanted.places[row])
+        if wanted.heldout:
+            return self._other_heldout(wanted, int(wanted.numbers[row]), attempt)
+        assigned = self.schedule.assigned[wanted.image_size]
         words = mix(np.array([place], dtype=np.uint64)) ^ mix(np.arange(_DRAWN, dtype=np.uint64))
         drawn = (mix(words) % np.uint64(len(assigned))).astype(np.int64)
-        found = drawn[assigned[drawn] == bucket]
+        found = drawn[assigned[drawn] == wanted.bucket]
         if attempt < len(found):
             return int(found[attempt])
         # So few that none was drawn.
-        found = np.flatnonzero(assigned == bucket)
+        found = np.flatnonzero(assigned == wanted.bucket)
         return int(found[(place + attempt) % len(found)])
+
+    def _other_heldout(self, wanted: Wanted, number: int, attempt: int) -> int:
+        schedule = self.schedule
+        there = np.flatnonzero(schedule.heldout_buckets == wanted.bucket)
+        found = there[~np.isin(there, schedule.heldout)]
+        if not len(found):
+            raise InputError(
+                f"{schedule.run.data.path}: held-out sample {number} cannot be used, and all others of its shape are "
+                'validated on; raise [data] heldout, or look at all images beforehand: [encoding] survey = "images"'
+            )
+        return int(found[(number + attempt) % len(found)])
+
+    def _laid_out(self, order: int, image_size: int, batch: int) -> PooledBatches:
+        schedule = self.schedule
+        pool = Pool(assigned=schedule.assigned[image_size], starts=schedule.starts)
+        kinds = len(buckets_of(schedule.run.data)[image_size])
+        return PooledBatches([pool], kinds, seed=schedule.run.data.seed, order=order, batch=batch)

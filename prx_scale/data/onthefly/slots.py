@@ -30,14 +30,15 @@ class Array:
     start: int
 
 
-def slot_bytes(recipe: Recipe, size: int) -> int:
-    """Room for any batch.
+def slot_bytes(recipe: Recipe, size: int, image_size: int) -> int:
+    """Room for any batch of an image size.
 
     Args:
-        recipe: of what is in it, with one resolution.
+        recipe: of what is in it.
         size: samples of a batch.
+        image_size: of its images.
     """
-    each = max(latent_bytes(recipe).values()) + sum(text_bytes(recipe).values())
+    each = latent_bytes(recipe)[image_size] + sum(text_bytes(recipe).values())
     # Numbers, conditioning, kinds of captions, and lengths of each encoder's states.
     each += 8 + 4 * CONDITIONING + 4 + 4 * len(recipe.text)
     arrays = 5 + 5 * len(recipe.text)

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from torch import Tensor
 
 from prx_scale.data.encoding.processes import ending
-from prx_scale.data.onthefly.producing import Broken, Item, Production, Ready, produce
-from prx_scale.data.onthefly.schedule import Planner
+from prx_scale.data.onthefly.producing import Broken, Item, Production, Share, produce
+from prx_scale.data.onthefly.schedule import Planner, Wanted
 from prx_scale.data.onthefly.slots import read, shared, slot_bytes
 from prx_scale.data.skips import SkipLog
 from prx_scale.data.store.batch import EncodedBatch, Numbers, from_arrays
-from prx_scale.data.store.recipe import Recipe
 from prx_scale.errors import InputError
+
+
+class TooManySkipped(RuntimeError):
+    """Too many samples cannot be used: training ends as failed, for the same would come again."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,7 +35,7 @@ class Streamed:
     """Its number."""
     batch: EncodedBatch
     places: Numbers
-    """(b,) of its samples in training: what names their noise."""
+    """(b,) of its samples in training: what names their noise; of held-out samples, their places among those."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,37 +66,38 @@ class _Producer:
 
 
 class OnTheFly:
-    """An endless stream of micro-batches that processes make ahead; a context manager, which ends them.
+    """Micro-batches that processes make ahead; a context manager, which ends them.
 
-    With P processes, the k-th micro-batch is made by process k mod P, and each is at most `depth` finished ones ahead,
+    With P processes, the k-th micro-batch is made by process k mod P, and each is at most `ahead` finished ones ahead,
     and one under way. Which samples it has, and their numbers, depend on k alone: not on P, nor on a restart.
     """
 
     def __init__(
-        self, production: Production, *, processes: int = 1, depth: int = 2, skips: SkipLog | None = None
+        self, production: Production, *, processes: int = 1, ahead: int = 2, skips: SkipLog | None = None
     ) -> None:
         """Take what is to be made; processes start with the first micro-batch.
 
         Args:
             production: what is to be made.
             processes: that make it.
-            depth: finished micro-batches that each may be ahead.
+            ahead: finished micro-batches that each may be ahead.
             skips: counts samples that cannot be used, and ends the work when they are too many.
 
         Raises:
             InputError: sizes that do not make up a step, or neither data nor a store.
         """
-        if processes < 1 or depth < 1:
-            raise InputError(f"{processes} processes, {depth} batches ahead; at least 1 of each")
+        if processes < 1 or ahead < 1:
+            raise InputError(f"{processes} processes, {ahead} batches ahead; at least 1 of each")
         if (production.source is None) == (production.store is None):
             raise InputError("encoding on the fly takes data, or a store that has latents; one of them")
-        self.production, self.processes, self.depth = production, processes, depth
-        self._planner = Planner(production.schedule)
+        self.production, self.processes, self.ahead = production, processes, ahead
+        self.planner = Planner(production.schedule)
         self._skips = skips or SkipLog(source=production.setup.plan.draft.data.spec)
         self._producers: list[_Producer] = []
-        self._recipe: Recipe | None = None
-        self._item = 0
-        self._reset()
+        self._heldout: list[Streamed] | None = None
+        self._item = self._first = 0
+        self._closed = threading.Event()
+        self._clock = _Clock()
 
     def __enter__(self) -> Self:
         return self
@@ -100,123 +105,112 @@ class OnTheFly:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    @property
-    def recipe(self) -> Recipe:
-        """What the numbers depend on; starts the processes and waits until encoders are loaded.
+    def take(self, seen: int) -> Streamed:
+        """The micro-batch after some samples; the processes go on behind it, and begin anew where it is another place.
+
+        Args:
+            seen: samples that all processes that train have seen.
 
         Raises:
-            InputError: weights that are not there, or not those of the plan.
+            InputError: weights that are not there, or an encoder gives what cannot be stored.
+            TooManySkipped: too many samples cannot be used.
+            RuntimeError: a process has ended; with its traceback, or the signal that ended it.
+        """
+        item = self.planner.micro_batches.at(seen)
+        if item != self._item:
+            self._end()
+            self._item = item
+        self._start()
+        began = time.perf_counter()
+        number = (item - self._first) % self.processes
+        found = self._message(number, item)
+        assert not found.heldout and found.item == item, f"micro-batch {found.item} came in the place of {item}"
+        self._clock.note(found, time.perf_counter() - began)
+        batch = self._read(number, found)
+        self._item += 1
+        return Streamed(item=item, batch=batch, places=self.planner.wanted(item).places)
+
+    def heldout(self) -> list[Streamed]:
+        """The held-out samples, of one bucket each; encoded once, before the first micro-batch.
+
+        Raises:
+            InputError: one cannot be used, and there is none to stand in for it.
             RuntimeError: a process has ended.
         """
         self._start()
-        if self._recipe is None:
-            message = self._message((self._item - self._first) % self.processes, self._item)
-            assert isinstance(message, Ready)
-            self._recipe = message.recipe
-        return self._recipe
-
-    def state_dict(self) -> dict[str, Any]:
-        """Samples that all processes that train have seen, and the data that they are of."""
-        return {"seen": self.production.schedule.seen(self._item), "data": self._data}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where a checkpoint stopped, with any number of processes of either kind.
-
-        Args:
-            state_dict: of a stream of the same data.
-
-        Raises:
-            InputError: it is of other data.
-        """
-        if state_dict["data"] != self._data:
-            raise InputError(f"the checkpoint was trained on other data than {self.production.setup.plan.draft.data}")
-        self.close()
-        self._item = self.production.schedule.first(state_dict["seen"])
+        assert self._heldout is not None
+        return self._heldout
 
     @property
     def waiting(self) -> Waiting:
         """Who waited for whom so far."""
-        elapsed = time.perf_counter() - self._first_at if self._items else 0.0
-        return Waiting(
-            items=self._items,
-            start=self._start_seconds,
-            trainer=self._waited / elapsed if elapsed else 0.0,
-            producers=self._idle / (self._idle + self._busy) if self._items else 0.0,
-        )
-
-    def __iter__(self) -> Iterator[Streamed]:
-        """Micro-batches from where the stream stands.
-
-        Raises:
-            InputError: too many samples cannot be used, or an encoder gives what cannot be stored.
-            RuntimeError: a process has ended; with its traceback, or the signal that ended it.
-        """
-        while True:
-            yield self._next()
+        return self._clock.waiting()
 
     def close(self) -> None:
-        """End the processes; what they were making is made again when the stream goes on."""
-        for producer in self._producers:
-            producer.pipe.close()
+        """End the processes for good; another thread that waits for a micro-batch is given an error."""
+        self._closed.set()
+        self._end()
+        self._skips.close()
+
+    def _end(self) -> None:
+        """What processes were making is made again when they start anew."""
+        producers, self._producers = self._producers, []
+        for producer in producers:
             # They hold nothing that could be lost.
             producer.process.kill()
-        for producer in self._producers:
+        for producer in producers:
             producer.process.join()
-        self._producers = []
-        self._reset()
-
-    def _next(self) -> Streamed:
-        self._start()
-        began = time.perf_counter()
-        found = self._hear(self._item)
-        producer = self._producers[(self._item - self._first) % self.processes]
-        arrays = read(producer.slots[found.slot].numpy(), found.arrays)
-        self._free(producer, found.slot)
-        self._note(found, time.perf_counter() - began)
-        self._skips.add(self.production.schedule.size, found.skipped)
-        recipe = self.recipe
-        size = self.production.schedule.image_size
-        buckets = next(each.buckets for each in recipe.resolutions if each.image_size == size)
-        batch = from_arrays(arrays, buckets[found.bucket], recipe.latents, recipe.states)
-        self._item += 1
-        return Streamed(item=found.item, batch=batch, places=self._planner.wanted(found.item).places)
+            producer.pipe.close()
 
     def _start(self) -> None:
+        if self._closed.is_set():
+            raise RuntimeError("encoding on the fly has been closed")
         if self._producers:
             return
         import torch.multiprocessing
 
         # Read when torch is imported there: waiting threads must not spin where cores are shared.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        self._first, self._began = self._item, time.perf_counter()
+        self._first, self._clock = self._item, _Clock()
         context = torch.multiprocessing.get_context("spawn")
-        size = slot_bytes(self.production.setup.plan.draft, self.production.schedule.size)
-        room = shared(self.processes * self.depth, size)
+        draft = self.production.setup.plan.draft
+        room = shared(self.processes * self.ahead, max(slot_bytes(draft, *shape) for shape in self.planner.largest()))
         for number in range(self.processes):
-            slots = room[number * self.depth : (number + 1) * self.depth]
+            slots = room[number * self.ahead : (number + 1) * self.ahead]
+            share = Share(process=number, processes=self.processes, first=self._first, heldout=self._heldout is None)
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=produce,
-                args=(self.production, number, self.processes, self._first, slots, theirs),
-                name=f"producer-{number}",
-                daemon=True,
+                target=produce, args=(self.production, share, slots, theirs), name=f"producer-{number}", daemon=True
             )
             process.start()
             theirs.close()
             self._producers.append(_Producer(process=process, pipe=ours, slots=slots))
+        if self._heldout is None:
+            self._heldout = [self._held(wanted) for wanted in self.planner.heldout()]
 
-    def _hear(self, item: int) -> Item:
-        """A micro-batch, from the process that makes it."""
-        number = (item - self._first) % self.processes
-        while not isinstance(message := self._message(number, item), Item):
-            self._recipe = self._recipe or message.recipe
-        assert message.item == item, f"micro-batch {message.item} came in the place of {item}"
-        return message
+    def _held(self, wanted: Wanted) -> Streamed:
+        number = wanted.item % self.processes
+        found = self._message(number, wanted.item)
+        assert found.heldout and found.item == wanted.item
+        return Streamed(item=wanted.item, batch=self._read(number, found), places=wanted.places)
 
-    def _message(self, number: int, item: int) -> Ready | Item:
+    def _read(self, number: int, found: Item) -> EncodedBatch:
+        """A batch out of its slot, which is free then."""
+        producer, draft = self._producers[number], self.production.setup.plan.draft
+        arrays = read(producer.slots[found.slot].numpy(), found.arrays)
+        with suppress(OSError):  # it has ended; that is said when its next micro-batch is due
+            producer.pipe.send(found.slot)
+        batch = from_arrays(arrays, found.bucket, draft.latents, draft.states)
+        try:
+            self._skips.add(len(batch), found.skipped)
+        except InputError as error:
+            raise TooManySkipped(str(error)) from error
+        return batch
+
+    def _message(self, number: int, item: int) -> Item:
         producer = self._producers[number]
         try:
-            message: Ready | Item | Broken = producer.pipe.recv()
+            message: Item | Broken = producer.pipe.recv()
         except (EOFError, OSError):
             producer.process.join()
             ended = ending(producer.process.exitcode)
@@ -226,31 +220,39 @@ class OnTheFly:
         if message.input_error:
             raise InputError(message.why)
         at = "loading" if message.item is None else f"making micro-batch {message.item}"
-        raise RuntimeError(f"producer {number} failed at {at}:\n{message.why}")
+        last = message.why.strip().splitlines()[-1]
+        raise RuntimeError(f"producer {number} failed at {at}: {last}\n{message.why}")
 
-    def _free(self, producer: _Producer, slot: int) -> None:
-        try:
-            producer.pipe.send(slot)
-        except OSError:
-            # It has ended; that is said when its next micro-batch is due.
-            return
 
-    def _note(self, item: Item, waited: float) -> None:
+class _Clock:
+    """Counts seconds."""
+
+    def __init__(self) -> None:
+        self._began, self._first_at, self._start = time.perf_counter(), 0.0, 0.0
+        self._items, self._waited, self._busy, self._idle = 0, 0.0, 0.0, 0.0
+
+    def note(self, item: Item, waited: float) -> None:
+        """A micro-batch came; the first ends the start.
+
+        Args:
+            item: what came.
+            waited: seconds for it.
+        """
         if not self._first_at:
-            self._start_seconds, self._first_at = time.perf_counter() - self._began, time.perf_counter()
+            self._first_at = time.perf_counter()
+            self._start = self._first_at - self._began
             return
         self._items += 1
         self._waited += waited
         self._busy += item.busy
         self._idle += item.idle
 
-    def _reset(self) -> None:
-        self._first, self._began, self._first_at, self._start_seconds = 0, 0.0, 0.0, 0.0
-        self._items, self._waited, self._busy, self._idle = 0, 0.0, 0.0, 0.0
-
-    @property
-    def _data(self) -> str:
-        schedule, data = self.production.schedule, self.production.setup.plan.draft.data
-        return (
-            f"{data.fingerprint} {data.filter} {schedule.image_size} {schedule.seed} {schedule.stage} {schedule.batch}"
+    def waiting(self) -> Waiting:
+        """Shares so far."""
+        elapsed = time.perf_counter() - self._first_at if self._items else 0.0
+        return Waiting(
+            items=self._items,
+            start=self._start,
+            trainer=self._waited / elapsed if elapsed else 0.0,
+            producers=self._idle / (self._idle + self._busy) if self._items else 0.0,
         )

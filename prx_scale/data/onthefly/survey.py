@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prx_scale.data.buckets import assign, reaches
+from prx_scale.data.buckets import Bucket, assign, reaches
 from prx_scale.data.decode import open_image
 from prx_scale.data.encoding.preparing import Preparer
 from prx_scale.data.encoding.reading import Numbered, prepared
@@ -19,8 +19,11 @@ from prx_scale.data.samples import RawSample, Skipped
 from prx_scale.data.store.recipe import Preprocessing, Resolution
 from prx_scale.data.store.writing import write_bytes
 from prx_scale.errors import InputError
+from prx_scale.locks import in_turn
 
 _AT_ONCE = 256
+_TINY = Resolution(image_size=16, buckets=(Bucket(height=16, width=16),))
+"""That every image is decoded for, whatever sizes runs have."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -130,8 +133,19 @@ def survey(
     return Survey(fingerprint=data.source.fingerprint(), sizes=sizes, kinds=kinds, names=preparer.kinds, decoded=decode)
 
 
-def kept_survey(file: Path, data: Numbered, preparer: Preparer, *, decode: bool = False, threads: int = 1) -> Survey:
+def kept_survey(
+    file: Path,
+    data: Numbered,
+    preparer: Preparer,
+    *,
+    decode: bool = False,
+    threads: int = 1,
+    step: Callable[[int], None] = lambda done: None,
+    unwanted: Callable[[], bool] = lambda: False,
+) -> Survey:
     """The survey that a file holds; made and written there where it holds none of these data.
+
+    Of several processes that ask at once, one makes it.
 
     Args:
         file: .npz.
@@ -139,15 +153,28 @@ def kept_survey(file: Path, data: Numbered, preparer: Preparer, *, decode: bool 
         preparer: what makes them ready.
         decode: images too.
         threads: that decode.
+        step: is told how many more are done, while it is made.
+        unwanted: whether to stop waiting for another process.
+
+    Raises:
+        NoLongerWanted: while waiting.
     """
-    if file.exists():
-        found = Survey.load(file)
-        same = found.fingerprint == data.source.fingerprint() and set(preparer.kinds) <= set(found.names)
-        if same and (found.decoded or not decode):
+    if found := _kept(file, data, preparer, decode):
+        return found
+    with in_turn(file.with_suffix(".lock"), unwanted):
+        if found := _kept(file, data, preparer, decode):
             return found
-    found = survey(data, preparer, decode=decode, threads=threads)
-    found.save(file)
-    return found
+        made = survey(data, preparer, decode=decode, threads=threads, step=step)
+        made.save(file)
+        return made
+
+
+def _kept(file: Path, data: Numbered, preparer: Preparer, decode: bool) -> Survey | None:
+    if not file.exists():
+        return None
+    found = Survey.load(file)
+    same = found.fingerprint == data.source.fingerprint() and set(preparer.kinds) <= set(found.names)
+    return found if same and (found.decoded or not decode) else None
 
 
 _Found = list[tuple[int, tuple[tuple[int, int], dict[str, str]]]]
@@ -164,5 +191,5 @@ def _heads(data: Numbered, numbers: NDArray[np.int64], preparer: Preparer) -> _F
 
 
 def _looked(data: Numbered, numbers: NDArray[np.int64], preparer: Preparer, threads: int) -> _Found:
-    ready = prepared(data, numbers, preparer, threads)
+    ready = prepared(data, numbers, replace(preparer, resolutions=(_TINY,)), threads)
     return [(number, (each.size, dict(each.captions))) for number, each in ready if not isinstance(each, Skipped)]

@@ -20,7 +20,7 @@ from prx_scale.data.sources.kept import Kept
 from prx_scale.data.store import layout
 from prx_scale.data.store.batch import Numbers
 from prx_scale.data.store.check import Expected, check_recipe
-from prx_scale.data.store.recipe import Recipe
+from prx_scale.data.store.recipe import SHARDS_AT_ONCE, Recipe
 from prx_scale.data.store.records import damage
 from prx_scale.data.store.shardreader import ShardReader
 from prx_scale.data.store.tensorfile import mapped
@@ -29,7 +29,7 @@ from prx_scale.data.store.writing import Written, hash_file
 from prx_scale.errors import InputError
 from prx_scale.models.encoders.image.normalisation import LatentStatistics
 
-_OPEN = 512
+_OPEN = 2 * SHARDS_AT_ONCE
 """Shards whose files are open."""
 _TABLES = 1 << 27
 """Bytes of the tables of their samples."""
@@ -93,8 +93,7 @@ class Store:
     @property
     def bounds(self) -> Numbers:
         """(S + 1,) first sample of each shard, and the number of all."""
-        size = self.recipe.shard_size
-        return np.minimum(np.arange(self.recipe.shards + 1, dtype=np.int64) * size, len(self))
+        return self.recipe.bounds
 
     def blocks(self, samples: int = 1 << 20) -> Numbers:
         """First samples of groups of shards, for an order that reads one group at a time.
@@ -102,8 +101,7 @@ class Store:
         Args:
             samples: of a group at most; a shard is never split, and no group has more shards than can be open.
         """
-        shards = max(1, min(samples // self.recipe.shard_size, _OPEN // 2))
-        return self.bounds[:-1:shards]
+        return self.recipe.blocks(samples)
 
     def at(self, image_size: int) -> StoreView:
         """The latents of one resolution, with the text states.

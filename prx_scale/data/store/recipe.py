@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from prx_scale.data.buckets import Bucket
 from prx_scale.data.store.storage import CODES, Storage
 from prx_scale.errors import InputError
@@ -18,6 +21,8 @@ from prx_scale.models.inputs import Inputs
 
 FRAMING = 1
 """Raised when the same image and bucket come to mean other pixels."""
+SHARDS_AT_ONCE = 256
+"""Of a group that is read from in random order."""
 CONDITIONING = 6
 """Numbers of `Framing.conditioning`."""
 
@@ -133,6 +138,20 @@ class Recipe:
         """
         return shard * self.shard_size, min((shard + 1) * self.shard_size, self.data.samples)
 
+    @property
+    def bounds(self) -> NDArray[np.int64]:
+        """(S + 1,) first sample of each shard, and the number of all."""
+        return np.minimum(np.arange(self.shards + 1, dtype=np.int64) * self.shard_size, self.data.samples)
+
+    def blocks(self, samples: int = 1 << 20) -> NDArray[np.int64]:
+        """First samples of groups of shards, for an order that reads one group at a time.
+
+        Args:
+            samples: of a group at most; a shard is never split, and no group has more shards than a reader holds open.
+        """
+        shards = max(1, min(samples // self.shard_size, SHARDS_AT_ONCE))
+        return self.bounds[:-1:shards]
+
     def latent_shape(self, bucket: Bucket) -> tuple[int, int, int]:
         """Channels (mean, and behind it the standard deviation where there is one), height and width of a latent.
 
@@ -243,9 +262,17 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:40]}... ({hashlib.sha256(text.encode()).hexdigest()[:8]})"
 
 
+def spec_to_json(spec: ImageSpec | TextSpec) -> dict[str, Any]:
+    """What a spec says of an encoder's output: not where its weights are.
+
+    Args:
+        spec: of the encoder.
+    """
+    return {key: value for key, value in asdict(spec).items() if key not in _WHEREABOUTS}
+
+
 def _encoder_to_json(encoder: Encoder) -> dict[str, Any]:
-    spec = {key: value for key, value in asdict(encoder.spec).items() if key not in _WHEREABOUTS}
-    return {"spec": spec, "identity": encoder.identity.to_json()}
+    return {"spec": spec_to_json(encoder.spec), "identity": encoder.identity.to_json()}
 
 
 def _encoder_from_json(kind: type[S], content: Mapping[str, Any], where: str) -> Encoder:

@@ -19,6 +19,11 @@ from prx_scale.errors import InputError
 from prx_scale.models.encoders.declared import CONFIG, read_config
 from prx_scale.models.encoders.locating import Located
 
+IMAGE_RECIPE = 1
+"""Part of every image encoder's identity: raised when the same settings come to mean other latents."""
+TEXT_RECIPE = 1
+"""Part of every text encoder's identity: raised when the same settings come to mean other states."""
+
 _STEMS = (("safetensors", ("model", "diffusion_pytorch_model")), ("bin", ("pytorch_model", "diffusion_pytorch_model")))
 _TOKENIZER_FILES = (
     "tokenizer.json",

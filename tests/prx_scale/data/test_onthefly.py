@@ -4,88 +4,93 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
-import encoding
 import numpy as np
 import pytest
 from failing import FailingSource
 from made import CC12M
 
-from prx_scale.cli import parse, run
-from prx_scale.commands.encode import Encode
-from prx_scale.data.captions import CaptionMix, CaptionTable, caption_mix
-from prx_scale.data.encoding.job import Job, Setup
-from prx_scale.data.encoding.plan import plan_text
+from prx_scale.config import RunConfig
+from prx_scale.data.encoding.fromrun import planned_images
 from prx_scale.data.encoding.reading import Numbered
-from prx_scale.data.onthefly import OnTheFly, Schedule
-from prx_scale.data.onthefly.making import Drawn
-from prx_scale.data.onthefly.producing import Production
-from prx_scale.data.onthefly.schedule import Planner
+from prx_scale.data.onthefly.microbatches import MicroBatches
+from prx_scale.data.onthefly.opening import Part, open_run
+from prx_scale.data.onthefly.schedule import Planner, Wanted
 from prx_scale.data.onthefly.slots import read, shared, slot_bytes, write
+from prx_scale.data.onthefly.stream import OnTheFly, TooManySkipped
 from prx_scale.data.onthefly.survey import Survey, kept_survey, survey
 from prx_scale.data.skips import SkipLog
 from prx_scale.data.store import Store
 from prx_scale.data.store.batch import EncodedBatch
+from prx_scale.data.stored import StoredHeldout, StoredTraining
 from prx_scale.errors import InputError
+from prx_scale.study import load
+from prx_scale.training.failures import Kind, kind_of
+from prx_scale.turns import Turns
+from tests.prx_scale.training.images import (
+    ENCODING,
+    LATENTS,
+    PLAIN,
+    STORE,
+    TEXT,
+    write_study,
+    write_world,
+)
 
-TEXTS = ("clip-l", "clip-g", "t5")
-MIX = caption_mix(CaptionTable(kinds=("original", "long"), weights=(1.0, 3.0)))
-DAMAGED = "0001.tar/n7"
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return encoding.write_encoders(tmp_path_factory.mktemp("encoders"))
-
-
-@pytest.fixture(scope="module")
-def words(models: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The command line that makes the store."""
-    folder = tmp_path_factory.mktemp("data")
-    return encoding.words(encoding.write_data(folder / "tars"), folder / "store", models, text=TEXTS)
+DAMAGED = 22
 
 
 @pytest.fixture(scope="module")
-def store(words: list[str]) -> Store:
-    assert run(words) == 0
-    return Store.open(_job(words).out)
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_world(tmp_path_factory.mktemp("world"))
 
 
-def _job(words: list[str]) -> Job:
-    verb = parse(words)
-    assert isinstance(verb, Encode)
-    return verb._job()[0]
+@pytest.fixture(scope="module")
+def run(world: Path) -> RunConfig:
+    return load(write_study(world / "study")).runs[0]
 
 
-def schedule(assigned: np.ndarray, store: Store, *, batch: int = 4, **more: int) -> Schedule:
-    """Steps over samples whose buckets are known, in the order of training on the store."""
-    return Schedule(
-        assigned=assigned.astype(np.int16),
-        image_size=64,
-        kinds=len(store.at(64).buckets),
-        batch=batch,
-        seed=3,
-        starts=store.blocks(),
-        **more,
-    )
+@pytest.fixture(scope="module")
+def stored(world: Path) -> RunConfig:
+    return load(write_study(world / "stored", data=STORE, encoding="")).runs[0]
 
 
-def production(words: list[str], how: Schedule, mix: CaptionMix = MIX) -> Production:
-    """What processes need to make the same batches as the store has."""
-    job = _job(words)
-    setup = Setup(plan=job.plan, threads=1)
-    return Production(setup=setup, schedule=how, drawn=Drawn(mix=mix, seed=5), source=job.source)
+def opened(run: RunConfig, world: Path, part: Part | None = None) -> OnTheFly:
+    return open_run(run, world / "study", part or Part())
 
 
-def stored(store: Store, planner: Planner, item: int) -> EncodedBatch:
-    """The batch that training on the store has."""
-    wanted = planner.wanted(item)
-    available = store.available(wanted.numbers, MIX.kinds)
-    kinds = MIX.choose_kinds(available, seed=5, indices=wanted.places)
-    return store.at(64).batch(wanted.numbers, np.array([store.kinds.index(kind) for kind in MIX.kinds])[kinds])
+def from_store(stored: RunConfig, wanted: Wanted) -> EncodedBatch:
+    """The batch that training on the store has, by its own ways."""
+    if wanted.heldout:
+        dataset = StoredHeldout(stored)
+        numbers = dataset.numbers[wanted.places]
+        kept: list[EncodedBatch] = []
+        view = dataset.view
+        dataset.view = _Spy(view, kept)  # type: ignore[assignment]
+        dataset.batch(wanted.places)
+        assert np.array_equal(kept[0].numbers, numbers)
+        return kept[0]
+    turn = Turns(stored).after(int(wanted.places[0]))
+    dataset = StoredTraining(turn.run, turn.order)
+    kept = []
+    dataset.parts[0].view = _Spy(dataset.parts[0].view, kept)  # type: ignore[assignment]
+    dataset.batch_at(wanted.places - turn.first + turn.place * turn.run.training.batch, wanted.places)
+    return kept[0]
+
+
+class _Spy:
+    """Keeps the batches that a view of a store gives."""
+
+    def __init__(self, view: object, kept: list[EncodedBatch]) -> None:
+        self._view, self._kept = view, kept
+
+    def batch(self, *args: object) -> EncodedBatch:
+        self._kept.append(self._view.batch(*args))  # type: ignore[attr-defined]
+        return self._kept[-1]
 
 
 def assert_same(one: EncodedBatch, other: EncodedBatch) -> None:
@@ -96,77 +101,91 @@ def assert_same(one: EncodedBatch, other: EncodedBatch) -> None:
         assert values.dtype == theirs[name].dtype and np.array_equal(values, theirs[name]), name
 
 
-def test_both_modes_give_the_same_batches(store: Store, words: list[str]) -> None:
-    job = _job(words)
-    looked = survey(Numbered(job.source), job.plan.preparer, decode=True)
-    assigned = looked.assigned(store.recipe.resolutions[0], store.recipe.preprocessing)
-    assert np.array_equal(assigned, store.at(64).assigned)
-    how = schedule(looked.with_captions(assigned, MIX.kinds), store)
-    maker, planner = production(words, how).maker(0, 1), Planner(how)
-    assert maker.recipe.hash == store.recipe.hash
-    buckets = set()
-    for item in range(14):  # more than two epochs
-        made = maker.make(planner.wanted(item))
-        assert_same(made.batch, stored(store, planner, item))
+def test_batches_of_all_stages_are_those_of_the_store(run: RunConfig, stored: RunConfig, world: Path) -> None:
+    stream = opened(run, world)
+    maker = stream.production.maker(0, 1)
+    assert maker.recipe.hash == Store.open(stored.data.path).recipe.hash
+    planner, shapes = stream.planner, set[tuple[int, int]]()
+    for item in range(0, 52, 3):
+        wanted = planner.wanted(item)
+        made = maker.make(wanted)
+        assert_same(made.batch, from_store(stored, wanted))
         assert not made.skipped
-        buckets.add(made.batch.bucket)
-    assert len(buckets) == 3
+        shapes.add((wanted.image_size, wanted.bucket))
+    assert len(shapes) > 3 and {size for size, _ in shapes} == {48, 64}
+    heldout = planner.heldout()
+    assert sorted(place for wanted in heldout for place in wanted.places.tolist()) == list(range(7))
+    for wanted in heldout:
+        assert_same(maker.make(wanted).batch, from_store(stored, wanted))
 
 
-def test_micro_batches_of_ranks_make_up_the_same_step(store: Store, words: list[str]) -> None:
-    whole = schedule(np.array(store.at(64).assigned), store, batch=8)
-    right = stored(store, Planner(whole), 1)
-    for world, size in ((2, 4), (2, 2), (4, 1)):
-        items = 8 // (world * size)
-        ranks = [replace(whole, rank=rank, world=world, micro_batch=size) for rank in range(world)]
-        maker = production(words, ranks[0]).maker(0, 1)
-        parts = [maker.make(Planner(rank).wanted(items + k)).batch for k in range(items) for rank in ranks]
-        for name, values in right.arrays().items():
-            assert np.array_equal(np.concatenate([part.arrays()[name] for part in parts]), values), name
-        assert [rank.first(rank.seen(items)) for rank in ranks] == [items] * world
+def test_captions_encoded_beside_stored_latents_are_the_same(world: Path, stored: RunConfig) -> None:
+    study = write_study(world / "texts", data=LATENTS, encoding=f"[encoding]\n{TEXT}")
+    stream = opened(load(study).runs[0], world)
+    maker = stream.production.maker(0, 1)
+    for wanted in (*stream.planner.heldout()[:1], *map(stream.planner.wanted, (0, 20))):
+        assert_same(maker.make(wanted).batch, from_store(stored, wanted))
 
 
-def test_captions_encoded_beside_stored_latents_are_the_same(
-    store: Store, words: list[str], models: Path, tmp_path: Path
-) -> None:
-    assert run([*words, "--text-encoders", "--out", str(tmp_path)]) == 0
-    latents = Store.open(tmp_path)
-    plan = plan_text([f"{name}={models}" for name in TEXTS], latents.recipe, "bf16")
-    how = schedule(np.array(latents.at(64).assigned), latents)
-    made = Production(
-        setup=Setup(plan=plan, threads=1), schedule=how, drawn=Drawn(mix=MIX, seed=5), store=tmp_path
-    ).maker(0, 1)
-    assert made.recipe.hash == store.recipe.hash
-    planner = Planner(how)
-    for item in range(4):
-        assert_same(made.make(planner.wanted(item)).batch, stored(store, planner, item))
-    with pytest.raises(InputError, match="no text encoder"):
-        plan_text([], latents.recipe, "bf16")
+def test_micro_batches_are_numbered_through_the_stages(run: RunConfig) -> None:
+    for world in (1, 2):
+        numbers = MicroBatches(run, world)
+        seen = [numbers.seen(item) for item in range(60)]
+        assert seen[: 24 // 2 // world + 1] == list(range(0, 24 + 1, 2 * world))
+        assert [numbers.at(each) for each in seen] == list(range(60))
+        assert seen[-1] > 6 * 4 + 10 * 8 or world == 1
+    whole = replace(run, parallel=replace(run.parallel, micro_batch=0))
+    sizes = [MicroBatches(whole, 2).size(item) for item in range(8)]
+    assert sizes == [2] * 6 + [4] * 2
+    with pytest.raises(InputError, match="a batch of 4 does not divide among 3 processes in micro-batches of 1"):
+        MicroBatches(whole, 3)
 
 
-def test_another_of_its_bucket_stands_in_for_a_damaged_sample(store: Store, words: list[str], tmp_path: Path) -> None:
-    job = _job(words)
-    looked = kept_survey(tmp_path / "survey.npz", Numbered(job.source), job.plan.preparer)
-    assigned = looked.assigned(store.recipe.resolutions[0], store.recipe.preprocessing)
-    damaged = np.flatnonzero(assigned != store.at(64).assigned)
-    assert len(damaged) == 1, "its head says nothing of the damage"
-    how = schedule(assigned, store)
-    maker, planner = production(words, how).maker(0, 1), Planner(how)
-    item = next(item for item in range(20) if damaged[0] in planner.wanted(item).numbers)
-    wanted = planner.wanted(item)
+def test_micro_batches_of_ranks_make_up_the_same_step(run: RunConfig, world: Path) -> None:
+    alone = opened(run, world).planner
+    both = [opened(run, world, Part(rank=rank, world=2)).planner for rank in range(2)]
+    for item in range(30):
+        for rank, planner in enumerate(both):
+            mine = planner.wanted(item)
+            seen = planner.micro_batches.seen(item) + rank * 2
+            right = alone.wanted(alone.micro_batches.at(seen))
+            assert np.array_equal(mine.numbers, right.numbers) and np.array_equal(mine.places, right.places)
+
+
+def test_another_of_its_bucket_stands_in_for_a_damaged_sample(world: Path) -> None:
+    heads = ENCODING.replace('survey = "images"', 'survey = "heads"')
+    run = load(write_study(world / "heads", encoding=heads)).runs[0]
+    stream = opened(run, world)
+    planner = stream.planner
+    items = [item for item in range(60) if DAMAGED in planner.wanted(item).numbers]
+    wanted = planner.wanted(items[0])
+    maker = stream.production.maker(0, 1)
     made = [maker.make(wanted) for _ in range(2)]
-    assert [each.key for each in made[0].skipped] == [DAMAGED]
-    row = wanted.numbers.tolist().index(damaged[0])
+    assert [each.key for each in made[0].skipped] == ["0001.tar/n7"]
+    row = wanted.numbers.tolist().index(DAMAGED)
     stand_in = int(made[0].batch.numbers[row])
-    assert stand_in != damaged[0] and store.at(64).assigned[stand_in] == wanted.bucket
+    assigned = planner.schedule.assigned[wanted.image_size]
+    assert stand_in != DAMAGED and assigned[stand_in] == wanted.bucket
     assert_same(made[0].batch, made[1].batch)
     others = np.arange(len(wanted.numbers)) != row
     assert np.array_equal(made[0].batch.numbers[others], wanted.numbers[others])
 
 
-def test_a_survey_is_kept_and_made_again_for_other_data(words: list[str], tmp_path: Path) -> None:
-    job = _job(words)
-    data, preparer, file = Numbered(job.source), job.plan.preparer, tmp_path / "survey.npz"
+def test_held_out_samples_are_stood_in_for_by_others_that_are(run: RunConfig, world: Path) -> None:
+    planner = opened(replace(run, validation=replace(run.validation, images=3)), world).planner
+    wanted = planner.heldout()[-1]
+    number = planner.stand_in(wanted, 0, 0)
+    schedule = planner.schedule
+    assert number not in schedule.heldout and schedule.heldout_buckets[number] == wanted.bucket
+    assert all(assigned[number] < 0 for assigned in schedule.assigned.values())
+    all_of_them = replace(schedule, heldout=np.flatnonzero(schedule.heldout_buckets >= 0))
+    with pytest.raises(InputError, match=r"held-out sample \d+ cannot be used"):
+        Planner(all_of_them).stand_in(wanted, 0, 0)
+
+
+def test_a_survey_is_kept_and_made_again_for_other_data(run: RunConfig, tmp_path: Path) -> None:
+    planned = planned_images(run, "x")
+    data, preparer, file = Numbered(planned.source), planned.plan.preparer, tmp_path / "survey.npz"
     found = kept_survey(file, data, preparer)
     assert (found.sizes[:, 0] > 0).all() and not found.decoded
     written = file.stat().st_mtime_ns
@@ -179,63 +198,92 @@ def test_a_survey_is_kept_and_made_again_for_other_data(words: list[str], tmp_pa
         kept_survey(file, data, preparer)
 
 
+def test_of_those_who_ask_at_once_one_makes_the_survey(run: RunConfig, tmp_path: Path) -> None:
+    planned, file, steps = planned_images(run, "x"), tmp_path / "survey.npz", list[int]()
+
+    def slowly(done: int) -> None:
+        steps.append(done)
+        time.sleep(0.3)
+
+    def ask() -> None:
+        kept_survey(file, Numbered(planned.source), planned.plan.preparer, step=slowly)
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for each in askers:
+        each.start()
+    for each in askers:
+        each.join()
+    assert steps == [60]
+    assert np.array_equal(Survey.load(file).sizes, survey(Numbered(planned.source), planned.plan.preparer).sizes)
+
+
 @pytest.mark.slow
-def test_processes_make_the_batches_ahead(store: Store, words: list[str]) -> None:
-    how = schedule(np.array(store.at(64).assigned), store)
-    planner = Planner(how)
-    skips = SkipLog(source="data")
-    with OnTheFly(production(words, how), processes=2, depth=2, skips=skips) as stream:
-        stream.load_state_dict({**stream.state_dict(), "seen": 3 * how.batch})
-        assert stream.recipe.hash == store.recipe.hash
-        batches = iter(stream)
-        for item in range(3, 17):
-            found = next(batches)
-            assert found.item == item and found.places.tolist() == list(range(4 * item, 4 * item + 4))
-            assert_same(found.batch, stored(store, planner, item))
+def test_processes_make_the_batches_ahead(run: RunConfig, stored: RunConfig, world: Path) -> None:
+    one = opened(run, world)
+    with OnTheFly(one.production, processes=2, ahead=2) as stream:
+        for seen in range(6, 40, 2):  # into the second stage
+            found = stream.take(seen)
+            assert found.places.tolist() == [seen, seen + 1]
+            assert_same(found.batch, from_store(stored, stream.planner.wanted(found.item)))
             time.sleep(0.2)  # as training would
         slow = stream.waiting
-        assert slow.items == 13 and slow.producers > max(slow.trainer, 0.1) and "encoders for the trainer" in str(slow)
-        assert stream.state_dict()["seen"] == 17 * how.batch and skips.seen == 56
+        assert slow.items == 16 and slow.producers > max(slow.trainer, 0.1) and "encoders for the trainer" in str(slow)
+        assert sum(len(each.batch) for each in stream.heldout()) == 7
+        assert stream.take(10).places.tolist() == [10, 11]
         processes = [producer.process for producer in stream._producers]
+        assert processes[1].pid
         os.kill(processes[1].pid, signal.SIGKILL)
-        with pytest.raises(RuntimeError, match=r"producer \d was ended by SIGKILL .*before micro-batch \d+ was made"):
-            for _ in range(20):
-                next(batches)
+        with pytest.raises(RuntimeError, match=r"producer 1 was ended by SIGKILL .*before micro-batch \d+ was made"):
+            for seen in range(12, 60, 2):
+                stream.take(seen)
     assert all(not process.is_alive() for process in processes) and not stream._producers
-    with pytest.raises(InputError, match="other data"):
-        stream.load_state_dict({"seen": 0, "data": "others"})
+    with pytest.raises(RuntimeError, match="closed"):
+        stream.take(0)
 
 
 @pytest.mark.slow
-def test_what_fails_in_a_process_is_told_with_its_traceback(store: Store, words: list[str]) -> None:
-    how = schedule(np.array(store.at(64).assigned), store)
-    asked = production(words, how)
+def test_what_fails_in_a_process_is_told_with_its_traceback(run: RunConfig, world: Path) -> None:
+    asked = opened(run, world).production
     assert asked.source is not None
-    with OnTheFly(replace(asked, source=FailingSource(asked.source, after=4))) as stream:
-        with pytest.raises(RuntimeError, match=r"(?s)failed at making micro-batch \d+:\nTraceback.*the disk is gone"):
-            for _ in range(20):
-                next(iter(stream))
-        began = time.perf_counter()
-    assert time.perf_counter() - began < 5
+    broken = replace(asked, source=FailingSource(asked.source, after=4))
+    with OnTheFly(broken) as stream, pytest.raises(RuntimeError) as raised:
+        for seen in range(0, 40, 2):
+            stream.take(seen)
+    message = str(raised.value)
+    assert "producer 0 failed at making micro-batch" in message.splitlines()[0]
+    assert "the disk is gone" in message.splitlines()[0] and "Traceback" in message
+    assert kind_of(raised.value) is Kind.FOR_GOOD
 
 
-def test_what_makes_no_sense_is_refused(store: Store, words: list[str]) -> None:
-    how = schedule(np.array(store.at(64).assigned), store)
+@pytest.mark.slow
+def test_too_many_that_cannot_be_used_end_training_as_failed(world: Path) -> None:
+    heads = ENCODING.replace('survey = "images"', 'survey = "heads"')
+    run = load(write_study(world / "bounded", encoding=heads)).runs[0]
+    log = SkipLog(max_skipped=0.001, minimum=2, path=world / "skipped.jsonl", source=run.data.path)
+    with OnTheFly(opened(run, world).production, skips=log) as stream, pytest.raises(TooManySkipped) as raised:
+        for seen in range(0, 104, 2):
+            stream.take(seen)
+    assert "0001.tar (1)" in str(raised.value) and "n7" in (world / "skipped.jsonl").read_text()
+    assert kind_of(raised.value) is Kind.FOR_GOOD
+
+
+def test_what_makes_no_sense_is_refused(run: RunConfig, world: Path) -> None:
+    made = opened(run, world).production
     with pytest.raises(InputError, match="0 processes"):
-        OnTheFly(production(words, how), processes=0)
+        OnTheFly(made, processes=0)
     with pytest.raises(InputError, match="one of them"):
-        OnTheFly(replace(production(words, how), source=None))
-    with pytest.raises(InputError, match="does not divide among 3 processes in micro-batches of 1"):
-        OnTheFly(production(words, replace(how, world=3, micro_batch=1)))
-    with pytest.raises(InputError, match="no sample has a bucket"):
-        OnTheFly(production(words, replace(how, assigned=np.full(26, -1, dtype=np.int16))))
+        OnTheFly(replace(made, source=None))
+    none = replace(made.schedule, assigned={48: np.full(60, -1, dtype=np.int16)})
+    with pytest.raises(InputError, match="no sample of 48 pixels"):
+        OnTheFly(replace(made, schedule=none))
     with pytest.raises(InputError, match=r"GB are needed .* GB are free"):
         shared(1 << 20, 1 << 30)
 
 
-def test_arrays_go_through_a_slot_and_back(store: Store) -> None:
+def test_arrays_go_through_a_slot_and_back(stored: RunConfig) -> None:
+    store = Store.open(stored.data.path)
     batch = store.at(64).batch(np.flatnonzero(store.at(64).assigned == 1)[:3], np.array([0, -1, 0]))
-    room = np.zeros(slot_bytes(store.recipe, 3), dtype=np.uint8)
+    room = np.zeros(slot_bytes(store.recipe, 3, 64), dtype=np.uint8)
     arrays = write(room, batch.arrays())
     back = read(room, arrays)
     room[:] = 255
@@ -246,18 +294,29 @@ def test_arrays_go_through_a_slot_and_back(store: Store) -> None:
 
 
 @pytest.mark.skipif(not CC12M.exists(), reason="no real photographs here")
-def test_both_modes_agree_on_photographs(models: Path, tmp_path: Path) -> None:
-    words = encoding.words(CC12M, tmp_path, models, text=("clip-l", "t5gemma"))
-    at = words.index("--captions")
-    words = [*words[:at], *words[at + 4 :], "--text-dtype", "fp8"]
-    assert run(words) == 0
-    store = Store.open(tmp_path)
-    mix = caption_mix(CaptionTable())
-    how = schedule(np.array(store.at(64).assigned), store)
-    maker, planner = production(words, how, mix).maker(0, 1), Planner(how)
+def test_both_modes_agree_on_photographs(world: Path, tmp_path: Path) -> None:
+    from prx_scale.cli import run as prx_scale
+
+    encoders = world / "encoders"
+    texts = [f"clip-l={encoders}", f"t5gemma={encoders / 't5gemma'}"]
+    words = ["encode", str(CC12M), "--out", str(tmp_path / "store"), "--image-encoder", f"sd3={encoders}"]
+    words += ["--text-encoders", *texts, "--resolution", "64", "--buckets", "prx", "--bucket-step", "16"]
+    assert prx_scale([*words, "--text-dtype", "fp8", "--threads", "1"]) == 0
+    table = ENCODING.split("text_encoders")[0].replace('captions = ["original=txt", "long=long"]\n', "")
+    table = table.replace("../encoders", str(encoders)) + f"text_encoders = {texts}\ntext_dtype = 'fp8'\n"
+    plain = PLAIN.format(steps=8)
+    images = write_study(
+        tmp_path / "images", data=f'dataset = "images"\npath = "{CC12M}"', encoding=table, stages=plain
+    )
+    for study in (images, write_study(tmp_path / "stored", data=STORE, encoding="", stages=plain)):
+        text = (study / "study.toml").read_text().replace('kinds = ["original", "long"]\nweights = [1.0, 2.0]', "")
+        (study / "study.toml").write_text(text)
+    run, stored = load(images).runs[0], load(tmp_path / "stored").runs[0]
+    stream = opened(run, tmp_path)
+    maker = stream.production.maker(0, 1)
     for item in range(8):
-        wanted = planner.wanted(item)
-        right = store.at(64).batch(wanted.numbers, np.zeros(4, dtype=np.int32)).arrays()
+        wanted = stream.planner.wanted(item)
+        right = from_store(stored, wanted).arrays()
         for name, values in maker.make(wanted).batch.arrays().items():
             if name.startswith("t5gemma.tokens"):
                 # Masked encoders are the same up to rounding: a step of fp8 here and there.

@@ -13,8 +13,8 @@ import torch
 
 from prx_scale import runs
 from prx_scale.config import RunConfig
+from prx_scale.data.heldout import heldout_numbers
 from prx_scale.data.stored import StoredHeldout, StoredTraining, latent_scale
-from prx_scale.data.trained import heldout_numbers
 from prx_scale.diffusion.draws import Purpose, draw
 from prx_scale.errors import InputError
 from prx_scale.stages import resolve, step_sources

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from prx_scale.config import RunConfig
+from prx_scale.data.heldout import heldout_numbers
 from prx_scale.data.stored import StoredHeldout, StoredTraining, latent_scale
-from prx_scale.data.trained import heldout_numbers
 from prx_scale.errors import InputError
 from prx_scale.layout import check_layout
 from prx_scale.models.build import model_shape

@@ -9,14 +9,11 @@ import torch
 from torch import Tensor
 
 from prx_scale.errors import InputError
-from prx_scale.models.encoders.identity import EncoderIdentity, content_of
+from prx_scale.models.encoders.identity import IMAGE_RECIPE, EncoderIdentity, content_of
 from prx_scale.models.encoders.image.moments import Moments
 from prx_scale.models.encoders.image.normalisation import LatentScale, LatentStatistics
 from prx_scale.models.encoders.locating import Located
 from prx_scale.models.encoders.registry import ImageSpec
-
-RECIPE = 1
-"""Part of every identity: raised when the same settings come to mean other latents."""
 
 
 def to_pixels(images: Tensor, dtype: torch.dtype) -> Tensor:
@@ -87,7 +84,7 @@ class FrozenImage(ABC):
 
     def settings(self) -> dict[str, Any]:
         """Settings of preprocessing that the moments depend on. How latents are normalised is not among them."""
-        return {"recipe": RECIPE, "pixels": "[-1, 1]", "dtype": str(self.dtype).removeprefix("torch.")}
+        return {"recipe": IMAGE_RECIPE, "pixels": "[-1, 1]", "dtype": str(self.dtype).removeprefix("torch.")}
 
     @abstractmethod
     def identity(self) -> EncoderIdentity:

@@ -8,15 +8,12 @@ from typing import Any, Protocol
 
 import torch
 
-from prx_scale.models.encoders.identity import EncoderIdentity, content_of
+from prx_scale.models.encoders.identity import TEXT_RECIPE, EncoderIdentity, content_of
 from prx_scale.models.encoders.locating import Located
 from prx_scale.models.encoders.registry import TextSpec
 from prx_scale.models.encoders.states import TextStates
 from prx_scale.models.encoders.text.cleaning import Cleaning, clean
 from prx_scale.models.encoders.text.tokens import padded, rows_by_length, token_ids
-
-RECIPE = 1
-"""Part of every identity: raised when the same settings come to mean other states."""
 
 
 class FrozenText(Protocol):
@@ -97,7 +94,7 @@ class Pretrained(ABC):
         """Settings of preprocessing that the states depend on."""
         spec = self.spec
         return {
-            "recipe": RECIPE,
+            "recipe": TEXT_RECIPE,
             "tokens": spec.tokens,
             "pad": self.pad,
             "padding_side": spec.padding_side,

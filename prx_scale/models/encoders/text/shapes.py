@@ -9,10 +9,9 @@ import torch
 
 from prx_scale.data.shapes import text
 from prx_scale.data.shapes.captions import MAX_TOKENS, VOCABULARY
-from prx_scale.models.encoders.identity import EncoderIdentity
+from prx_scale.models.encoders.identity import TEXT_RECIPE, EncoderIdentity
 from prx_scale.models.encoders.registry import TextSpec
 from prx_scale.models.encoders.states import TextStates
-from prx_scale.models.encoders.text.base import RECIPE
 
 
 class Shapes:
@@ -44,5 +43,5 @@ class Shapes:
     def identity(self) -> EncoderIdentity:
         """What its states depend on."""
         words = hashlib.sha256("\n".join(VOCABULARY).encode()).hexdigest()
-        settings = {"recipe": RECIPE, "vocabulary": words, "dtype": str(self.dtype).removeprefix("torch.")}
+        settings = {"recipe": TEXT_RECIPE, "vocabulary": words, "dtype": str(self.dtype).removeprefix("torch.")}
         return EncoderIdentity(name=self.spec.name, kind=self.spec.name, settings=settings)
