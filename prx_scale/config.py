@@ -81,6 +81,10 @@ class Data:
     """Folder of the store, or images as `prx-scale encode` takes them; resolved against the study file."""
     content: str = ""
     """Hash of what is in the store, or of all that decides what images become; filled in where it is left out."""
+    filter: str = field(default="", metadata={"place": True})
+    """Folder of a filter's result, which says what of the data is trained on, and how often."""
+    filter_hash: str = ""
+    """Hash of what it keeps, and with what weights; filled in where it is left out."""
     heldout: float = bounded(0.01, low=0, high=0.5)
     """Share of the samples that are for validation alone."""
     sizes: tuple[str, ...] = field(default=(), metadata={"place": True})

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
+import numpy as np
+
+from prx_scale.choices import weights_of
 from prx_scale.config import Data, RunConfig
 from prx_scale.data.captions import caption_mix
 from prx_scale.data.trained import trained_buckets
@@ -24,7 +27,13 @@ _ALIKE = {
     "pooled": "pooled states of width",
 }
 """What stores of one run have in common, in the order in which it is compared."""
-_COUNTED = (("training", "batch"), ("data", "heldout"), ("data", "image_size"), ("data", "path"))
+_COUNTED = (
+    ("training", "batch"),
+    ("data", "heldout"),
+    ("data", "image_size"),
+    ("data", "path"),
+    ("data", "filter"),
+)
 """Keys that an epoch's number of steps depends on and that can be swept."""
 
 
@@ -183,18 +192,22 @@ def with_stage_steps(run: RunConfig, finder: Finder, where: str, *, own_steps: b
 def _epoch(run: RunConfig, finder: Finder, where: str) -> int:
     """Samples that training on a store that was found sees in an epoch; counted once, and kept with the study."""
     data = run.data
-    name = f"{data.image_size} pixels, heldout {data.heldout!r}, {run.captions.missing} {run.captions.kinds}"
+    chosen = f", filter {data.filter_hash}" if data.filter else ""
+    name = f"{data.image_size} pixels, heldout {data.heldout!r}, {run.captions.missing} {run.captions.kinds}{chosen}"
     paths = [path for path, found in finder.found.items() if found.content == data.content]
     for path in paths:
         if name in finder.found[path].epochs:
             return finder.found[path].epochs[name]
     try:
-        taken = trained_buckets(open_store(run, "its store"), data.image_size, run.captions, data.heldout) >= 0
+        store = open_store(run, "its store")
+        weights = weights_of(data, store.recipe.data.samples)
+        taken = trained_buckets(store, data.image_size, run.captions, data.heldout, weights) >= 0
     except InputError as error:
         raise InputError(f"{where}: the samples cannot be counted: {error}") from error
+    count = int(taken.sum() if weights is None else round(float(weights[taken].sum(dtype=np.float64))))
     found = finder.found[paths[0]]
-    finder.found[paths[0]] = replace(found, epochs={**found.epochs, name: int(taken.sum())})
-    return int(taken.sum())
+    finder.found[paths[0]] = replace(found, epochs={**found.epochs, name: count})
+    return count
 
 
 def check_one_length(one: RunConfig, other: RunConfig, where: str) -> None:

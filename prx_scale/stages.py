@@ -194,7 +194,14 @@ def as_source(data: Data, source: Source) -> Data:
         data: of the run.
         source: with its content and sizes.
     """
-    return replace(data, path=source.path, content=source.content, sizes=source.sizes)
+    return replace(
+        data,
+        path=source.path,
+        content=source.content,
+        sizes=source.sizes,
+        filter=source.filter,
+        filter_hash=source.filter_hash,
+    )
 
 
 def stores_of(run: RunConfig) -> tuple[Data, ...]:

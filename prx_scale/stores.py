@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from prx_scale.data.store import Store
 
 STORES = "stores.json"
-_OF_STORES = ("path", "content", "heldout", "sizes")
+_OF_STORES = ("path", "content", "filter", "filter_hash", "heldout", "sizes")
 _OF_SHAPES = ("encoders", "long_captions")
 
 

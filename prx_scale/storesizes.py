@@ -10,6 +10,7 @@ buckets 256 352x160 320x192         image size, then height x width of each buck
 image sd3                           name of the image encoder
 captions original long              kinds
 made sd3 1f0c...                    an encoder, the image's first, and a hash of what its output depends on
+data 8d3a...                        fingerprint of what was encoded
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def lines_of(recipe: Recipe, inputs: Inputs) -> tuple[str, ...]:
         f"image {recipe.image.name}",
         f"captions {_words(*recipe.captions.kinds)}".strip(),
         *(f"made {each.name} {each.identity.hash[:16]}" for each in (recipe.image, *recipe.text)),
+        f"data {recipe.data.fingerprint}",
     )
 
 

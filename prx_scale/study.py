@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from prx_scale import allocation, tables
 from prx_scale.allocation import SlurmSettings
+from prx_scale.choices import Choice, ChoiceFinder, keep_choices
 from prx_scale.config import (
     HEAD_DIM,
     Checkpoint,
@@ -100,6 +101,8 @@ class Study:
     """Stores that runs train on, by the path that the file says."""
     images: Mapping[str, FoundImages] = field(default_factory=dict[str, FoundImages])
     """What runs encode while they train, by what the file says."""
+    choices: Mapping[str, Choice] = field(default_factory=dict[str, Choice])
+    """Results of filters, by the path that the file says."""
 
     def run(self, run_id: str | None) -> RunConfig:
         """One run of the study.
@@ -147,7 +150,8 @@ def load(file: Path, folder: Path | None = None) -> Study:
     header = tables.parse(StudyTable, _table(content, "study", file), f"{file}: [study]")
     fit = tables.parse(FitTable, _table(content, "fit", file), f"{file}: [fit]")
     slurm = allocation.parse(_table(content, "slurm", file), f"{file}: [slurm]")
-    starts, data = known_starts(file), _Data(stores=Finder(file), images=ImageFinder(file))
+    starts = known_starts(file)
+    data = _Data(stores=Finder(file), images=ImageFinder(file), choices=ChoiceFinder(file))
     runs = tuple(with_start(run, file, starts, where) for run, where in _resolve(content, header, file, data))
     _check_runs(runs, fit, file)
     if folder is None:
@@ -162,6 +166,7 @@ def load(file: Path, folder: Path | None = None) -> Study:
         starts=starts,
         stores=data.stores.found,
         images=data.images.found,
+        choices=data.choices.found,
     )
 
 
@@ -208,13 +213,15 @@ def _table(content: Mapping[str, Any], name: str, file: Path) -> dict[str, Any]:
 class _Data:
     stores: Finder
     images: ImageFinder
+    choices: ChoiceFinder
 
     def filled(self, run: RunConfig, where: str) -> RunConfig:
         """A run with what there is to know of its data filled in."""
         if run.on_the_fly:
-            return self.images.with_images(run, where)
+            return self.choices.with_choices(self.images.with_images(run, where), where)
         check_no_encoding(run, where)
-        return with_sources(self.stores.with_store(run, where), self.stores, where)
+        run = with_sources(self.stores.with_store(run, where), self.stores, where)
+        return self.choices.with_choices(run, where)
 
 
 def _resolve(
@@ -385,5 +392,6 @@ def keep_copy(study: Study) -> None:
     keep_starts(study.folder, study.starts)
     keep_stores(study.folder, study.stores)
     keep_images(study.folder, study.images)
+    keep_choices(study.folder, study.choices)
     if not copy.exists() or copy.read_text(encoding="utf-8") != text:
         write_atomically(copy, text)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prx_scale.choices import weights_of
 from prx_scale.config import RunConfig
 from prx_scale.data.captions import caption_mix
 from prx_scale.data.heldout import heldout_kinds, validated_numbers
@@ -62,7 +63,8 @@ class StoredPart:
         """
         self.store, self.seed, self.mix = open_store(run, where), run.data.seed, caption_mix(run.captions)
         self.view = self.store.at(run.data.image_size)
-        self.assigned = trained_buckets(self.store, run.data.image_size, run.captions, run.data.heldout)
+        self.weights = weights_of(run.data, self.store.recipe.data.samples)
+        self.assigned = trained_buckets(self.store, run.data.image_size, run.captions, run.data.heldout, self.weights)
         if not (self.assigned >= 0).any():
             raise InputError(
                 f"{self.store.folder}: has no sample of {run.data.image_size} pixels for training that has a caption "
@@ -107,7 +109,7 @@ class StoredTraining:
         self.parts = [StoredPart(each, "[[stage.data]] path") for each in alone] or [StoredPart(run)]
         weights = [source.weight for source in sources] or [1.0]
         pools = [
-            Pool(assigned=part.assigned, starts=part.store.blocks(), weight=weight)
+            Pool(assigned=part.assigned, starts=part.store.blocks(), weights=part.weights, weight=weight)
             for part, weight in zip(self.parts, weights, strict=True)
         ]
         self.batches = PooledBatches(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from prx_scale.choices import with_weights
 from prx_scale.data.captions import CaptionTable
 from prx_scale.data.heldout import training_buckets
 
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
 Numbers = NDArray[np.int64]
 
 
-def trained_buckets(store: Store, image_size: int, captions: CaptionTable, heldout: float) -> NDArray[np.int16]:
+def trained_buckets(
+    store: Store,
+    image_size: int,
+    captions: CaptionTable,
+    heldout: float,
+    weights: NDArray[np.float32] | None = None,
+) -> NDArray[np.int16]:
     """(N,) bucket of each sample of a store, -1 where it is not trained on.
 
     Args:
@@ -25,13 +32,15 @@ def trained_buckets(store: Store, image_size: int, captions: CaptionTable, heldo
         image_size: at which they are trained on.
         captions: those that are wanted; a store may lack some of the kinds.
         heldout: share that is held out.
+        weights: (N,) of a filter, 0 for what it removed; None where there is none.
 
     Raises:
         InputError: the store does not have the image size.
     """
     view = store.at(image_size)
     there = [kind for kind in captions.kinds if kind in store.kinds]
-    return training_buckets(view.with_captions(there) if captions.missing == "skip" else view.assigned, heldout)
+    assigned = view.with_captions(there) if captions.missing == "skip" else view.assigned
+    return training_buckets(with_weights(assigned, weights), heldout)
 
 
 def available_kinds(store: Store, numbers: Numbers, kinds: Sequence[str]) -> NDArray[np.bool_]:

@@ -18,6 +18,7 @@ from parallel.checkpoints import finished_steps, set_aside_damaged
 from parallel.liveness import DIED, Death, watched
 from parallel.titan import latest_step, process_group_environment
 from prx_scale.attempts import Attempts, Cause, Job, signal_cause, signal_reason
+from prx_scale.choices import check_choices
 from prx_scale.config import RunConfig
 from prx_scale.data.encoding.fromrun import planned_images
 from prx_scale.evaluation.weights import checkpoint_steps
@@ -132,6 +133,7 @@ class _Process:
             self.look_up()
         elif run.data.encoded:
             check_there(run, where)
+        check_choices(run)
 
     def look_up(self) -> None:
         """Find out the sizes of images that are encoded on the fly, or wait for the process that does.

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from prx_scale.choices import weights_of, with_weights
 from prx_scale.config import RunConfig
 from prx_scale.data.captions import caption_mix
 from prx_scale.data.encoding.fromrun import Planned, image_sizes, planned_images, planned_text
@@ -164,11 +165,16 @@ def schedule_of_store(run: RunConfig, store: Store, part: Part) -> Schedule:
 def _schedule(
     run: RunConfig, assigned: Buckets, captioned: Callable[[int], Buckets], starts: np.ndarray, part: Part
 ) -> Schedule:
-    share = run.data.heldout
+    share, weights = run.data.heldout, weights_of(run.data, len(assigned))
     sizes = {stage.image_size for stage in resolve(run)}
     return Schedule(
         run=run,
-        assigned={size: training_buckets(captioned(size), share) for size in image_sizes(run) if size in sizes},
+        assigned={
+            size: training_buckets(with_weights(captioned(size), weights), share)
+            for size in image_sizes(run)
+            if size in sizes
+        },
+        weights=None if weights is None else np.array(weights),
         starts=starts,
         heldout=validated_numbers(run, assigned),
         heldout_buckets=np.where(training_buckets(assigned, share) < 0, assigned, np.int16(-1)),

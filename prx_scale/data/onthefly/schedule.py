@@ -36,6 +36,8 @@ class Schedule:
     run: RunConfig
     assigned: Mapping[int, Buckets]
     """By image size, (N,) bucket of each sample that is trained on, negative where it is not."""
+    weights: NDArray[np.float32] | None
+    """(N,) how often each comes in an epoch; None is once."""
     starts: Numbers
     """First samples of the blocks that are shuffled; see `ShuffledOrder`."""
     heldout: Numbers
@@ -172,6 +174,6 @@ class Planner:
 
     def _laid_out(self, order: int, image_size: int, batch: int) -> PooledBatches:
         schedule = self.schedule
-        pool = Pool(assigned=schedule.assigned[image_size], starts=schedule.starts)
+        pool = Pool(assigned=schedule.assigned[image_size], starts=schedule.starts, weights=schedule.weights)
         kinds = len(buckets_of(schedule.run.data)[image_size])
         return PooledBatches([pool], kinds, seed=schedule.run.data.seed, order=order, batch=batch)
