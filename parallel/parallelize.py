@@ -26,6 +26,9 @@ from parallel.titan import (
     sum_gradients,
 )
 
+MOST_SHAPES = 256
+"""Graphs of a block where each shape has its own, for buckets of all stages, in training and validation."""
+
 
 class Spreadable(Protocol):
     """A model that says how its modules are shared out."""
@@ -68,7 +71,7 @@ def parallelize(
         The same model, changed in place.
     """
     spread_activations(model, parallel_dims, sequence=parallelism.enable_sequence_parallel)
-    _compile_and_checkpoint(model, compile_config, ac_config, dump_folder)
+    _compile_and_checkpoint(model, compile_config, ac_config, dump_folder, each_shape=parallel_dims.tp_enabled)
     param_dtype = TORCH_DTYPE_MAP[training.mixed_precision_param]
     if _needs_sharding(parallel_dims, param_dtype):
         policy = MixedPrecisionPolicy(
@@ -97,15 +100,24 @@ def spread_activations(model: nn.Module, parallel_dims: ParallelDims, *, sequenc
 
 
 def _compile_and_checkpoint(
-    model: nn.Module, compile_config: CompileConfig, ac_config: ActivationCheckpointingConfig, dump_folder: str
+    model: nn.Module,
+    compile_config: CompileConfig,
+    ac_config: ActivationCheckpointingConfig,
+    dump_folder: str,
+    *,
+    each_shape: bool,
 ) -> None:
-    """Compiled blocks inside full checkpointing; selective checkpointing inside, where the compiler can see it."""
+    """Compiled blocks inside full checkpointing; selective checkpointing inside, where the compiler can see it.
+
+    Each shape of images is compiled by itself where torch 2.13 cannot leave sizes open: under tensor parallelism.
+    """
     selective = isinstance(ac_config, SelectiveCheckpointing.Config)
     if ac_config is not None and selective:
         ac_config.build(dump_folder=dump_folder).apply(model)
     if compile_config.enable and "model" in compile_config.components:
         for block in model.get_submodule("layers").children():
-            block.compile(backend=compile_config.backend, fullgraph=True)
+            shapes = {"dynamic": False, "recompile_limit": MOST_SHAPES} if each_shape else {}
+            block.compile(backend=compile_config.backend, fullgraph=True, **shapes)
     if ac_config is not None and not selective:
         ac_config.build(dump_folder=dump_folder).apply(model)
 

@@ -151,6 +151,7 @@ def test_two_processes_in_any_layout_have_the_losses_of_one(base: Path, uninterr
         "fsdp": "micro_batch = 1",
         "tensor": "tp = 2\ncheckpointing = 'full'",
         "context": "cp = 2",
+        "compiled": "tp = 2\ncheckpointing = 'full'\ncompile = true",
     }
     studies = [write_study(base / name, more=f"[parallel]\n{text}\n") for name, text in layouts.items()]
     train_each(studies, 2)
