@@ -57,7 +57,7 @@ steps = 6
 image_size = 48
 [[stage]]
 name = "high"
-steps = 10
+steps = 14
 batch = 8
 warmup = 2
 replay = "low"
