@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from prx_scale import runs
+from prx_scale.commands import exits
 from tests.prx_scale.training.images import ENCODING, LATENTS, STORE, TEXT, write_study, write_world
 from tests.prx_scale.training.studies import ENVIRONMENT, command, ended, info, run_folder, start, train
 from tests.prx_scale.training.test_training import assert_same_weights, final_weights
@@ -60,27 +61,30 @@ def begun(study: Path, step: int) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         command(study), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
+    reached(study, step, process)
+    return process
+
+
+def reached(study: Path, step: int, process: subprocess.Popen[str]) -> None:
+    """Wait until the record of training has reached a step."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         files = list(study.glob("runs/*/train.jsonl"))
         if files and files[0].read_bytes().count(b"\n") >= step:
-            return process
+            return
         assert process.poll() is None, "training ended too early"
         time.sleep(0.002)
     raise AssertionError(f"no step {step} in time")
 
 
-@pytest.mark.parametrize(
-    ("data", "encoding"), [(STORE, ""), (LATENTS, f"[encoding]\nprocesses = 2\n{TEXT}")], ids=["store", "texts"]
-)
-def test_images_have_the_losses_of_their_store(uninterrupted: Path, world: Path, data: str, encoding: str) -> None:
-    study = write_study(world / f"of {data[-8:-1].strip('./')}", data=data, encoding=encoding)
+def test_images_have_the_losses_of_their_store(uninterrupted: Path, world: Path) -> None:
+    study = write_study(world / "stored", data=STORE, encoding="")
     done = train(study)
     assert done.returncode == 0, done.stderr
     assert_same_losses(uninterrupted, study)
     waiting = runs.load(uninterrupted, "train")["waiting"]
     assert waiting.is_between(0, 1).all() and waiting[0] > 0.5
-    assert runs.load(study, "train")["waiting"].is_null().all() == (not encoding)
+    assert runs.load(study, "train")["waiting"].is_null().all()
     assert "the trainer waited for encoders" in (run_folder(uninterrupted) / "rank0.log").read_text()
 
 
@@ -106,8 +110,14 @@ def test_stopped_and_killed_training_resumes_bitwise_and_leaves_no_process(
     assert_same_weights(final_weights(study, tmp_path), final_weights(uninterrupted, tmp_path))
 
 
-def test_two_processes_have_the_losses_of_one(uninterrupted: Path, world: Path) -> None:
+def test_two_processes_have_the_losses_of_one_also_after_a_kill(uninterrupted: Path, world: Path) -> None:
     study = write_study(world / "two")
+    ranks = start(command(study), 2)
+    reached(study, 9, ranks[0])
+    encoding = [each for rank in ranks for each in producers(rank.pid)]
+    assert len(encoding) >= 2
+    ranks[1].kill()
+    assert [code for code, _ in ended(ranks)] == [exits.AGAIN, -signal.SIGKILL] and gone(encoding)
     assert [code for code, _ in ended(start(command(study), 2))] == [0, 0]
     assert len(list((study / "surveys").glob("*.npz"))) == 1
     for table, columns in (("train", ("loss", "grad_norm")), ("validation", ("loss",))):
@@ -117,12 +127,15 @@ def test_two_processes_have_the_losses_of_one(uninterrupted: Path, world: Path) 
             assert (one[column] - two[column]).abs().max() < 1e-5  # type: ignore[operator]
 
 
-def test_a_producer_that_dies_ends_training_with_its_reason(world: Path) -> None:
-    study = write_study(world / "died", more="")
-    process = begun(study, 2)
+def test_a_producer_that_dies_ends_training_with_its_reason(uninterrupted: Path, world: Path) -> None:
+    """One of those that encode captions alone, which have the same losses till then."""
+    study = write_study(world / "died", data=LATENTS, encoding=f"[encoding]\n{TEXT}")
+    process = begun(study, 4)
     for each in producers(process.pid):
         if "spawn_main" in Path(f"/proc/{each}/cmdline").read_text():
             os.kill(each, signal.SIGKILL)
     assert process.wait(timeout=60) == 1
     assert info(study)["state"] == "failed"
     assert "producer 0 was ended by SIGKILL" in str(info(study)["reason"])
+    ours, theirs = (runs.load(each, "train")["loss"] for each in (study, uninterrupted))
+    assert len(ours) >= 4 and ours.equals(theirs[: len(ours)])
