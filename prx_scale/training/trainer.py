@@ -152,8 +152,8 @@ class DiffusionTrainer(Trainer):
 
     def close(self) -> None:
         """TorchTitan's, and the processes that encode end."""
-        if self.loader.stream is not None:
-            logger.info(f"{self.loader.stream.waiting}; started in {self.loader.stream.waiting.start:.1f} s")
+        if self.loader.stream is not None and (waiting := self.loader.stream.waiting).items:
+            logger.info(f"{waiting}; the first came after {waiting.start:.1f} s")
         self.loader.close()
         super().close()
 

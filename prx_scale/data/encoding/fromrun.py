@@ -72,7 +72,7 @@ def planned_images(run: RunConfig, where: str) -> Planned:
         samples=int(source.counts().sum()),
         filter="" if manifest is None else manifest.identity,
     )
-    made = plan(_asked(run, fields), name, f"{where} [encoding]")
+    made = _planned(run, fields, name, f"{where} [encoding]")
     _check_scale(made.draft.image_spec, f"{where} [encoding] image_encoder")
     looked_up = {**_read(made, fields), "limits": asdict(made.preparer.limits), "survey": encoding.survey}
     encoders = [
@@ -108,6 +108,14 @@ def planned_text(run: RunConfig, stored: Recipe, content: str, where: str) -> tu
     made = plan_text(encoding.text_encoders, stored, encoding.text_dtype or "bf16", f"{where} [encoding]")
     encoders = _text_encoders(encoding, made, f"{where} [encoding] text_encoders")
     return made, _hash({"store": content, "text": encoders, "states": made.draft.states})
+
+
+def _planned(run: RunConfig, fields: Fields, data: DataName, where: str) -> Plan:
+    try:
+        return plan(_asked(run, fields), data, where)
+    except InputError as error:
+        # What concerns a file of weights names that alone.
+        raise error if str(error).startswith(where) else InputError(f"{where}: {error}") from error
 
 
 def fields_of(encoding: Encoding, where: str) -> Fields:

@@ -18,7 +18,7 @@ from prx_scale.config import RunConfig
 from prx_scale.data.encoding.fromrun import planned_images
 from prx_scale.data.encoding.reading import Numbered
 from prx_scale.data.onthefly.microbatches import MicroBatches
-from prx_scale.data.onthefly.opening import Part, open_run
+from prx_scale.data.onthefly.opening import Part, open_run, surveyed
 from prx_scale.data.onthefly.schedule import Planner, Wanted
 from prx_scale.data.onthefly.slots import read, shared, slot_bytes, write
 from prx_scale.data.onthefly.stream import OnTheFly, TooManySkipped
@@ -28,6 +28,7 @@ from prx_scale.data.store import Store
 from prx_scale.data.store.batch import EncodedBatch
 from prx_scale.data.stored import StoredHeldout, StoredTraining
 from prx_scale.errors import InputError
+from prx_scale.locks import NoLongerWanted, in_turn
 from prx_scale.study import load
 from prx_scale.training.failures import Kind, kind_of
 from prx_scale.turns import Turns
@@ -133,7 +134,7 @@ def test_micro_batches_are_numbered_through_the_stages(run: RunConfig) -> None:
         seen = [numbers.seen(item) for item in range(60)]
         assert seen[: 24 // 2 // world + 1] == list(range(0, 24 + 1, 2 * world))
         assert [numbers.at(each) for each in seen] == list(range(60))
-        assert seen[-1] > 6 * 4 + 10 * 8 or world == 1
+        assert seen[-1] > 6 * 4 + 4 * 8 or world == 1
     whole = replace(run, parallel=replace(run.parallel, micro_batch=0))
     sizes = [MicroBatches(whole, 2).size(item) for item in range(8)]
     assert sizes == [2] * 6 + [4] * 2
@@ -215,6 +216,18 @@ def test_of_those_who_ask_at_once_one_makes_the_survey(run: RunConfig, tmp_path:
         each.join()
     assert steps == [60]
     assert np.array_equal(Survey.load(file).sizes, survey(Numbered(planned.source), planned.plan.preparer).sizes)
+
+
+def test_a_survey_ends_when_it_is_not_wanted_any_more(run: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(NoLongerWanted, match="asked to stop while sizes and captions were looked up"):
+        surveyed(run, planned_images(run, "x"), tmp_path, lambda: True)
+    assert not list((tmp_path / "surveys").glob("*.npz"))
+    with (
+        in_turn(tmp_path / "other.lock"),
+        pytest.raises(NoLongerWanted, match="waiting for another process"),
+        in_turn(tmp_path / "other.lock", lambda: True),
+    ):
+        pass
 
 
 @pytest.mark.slow
