@@ -77,6 +77,8 @@ def _of(part: float, whole: int, what: str = "of all") -> str:
 def _sentence(summary: FilterSummary) -> str:
     if not summary.cuts:
         return "Samples were scored and not cut. Nothing was deleted or changed."
+    if not any(each.alone for each in summary.cuts):
+        return "No cut removes anything. Nothing was deleted or changed."
     most = max(summary.cuts, key=lambda each: each.only)
     unique = (
         f"The cut that most depends on is {most.shown}: {units.count(most.only)} samples that no other removes."

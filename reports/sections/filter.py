@@ -20,6 +20,8 @@ def cut_blocks(summary: FilterSummary) -> list[Block]:
     """
     if not summary.cuts:
         return [Prose(text="No cut was asked for: every sample that could be used is kept.", tone="note")]
+    if not any(each.alone for each in summary.cuts):
+        return [_cut_table(summary)]
     blocks: list[Block] = [_removed(summary), _cut_table(summary)]
     return [*blocks, _overlaps(summary)] if len(summary.cuts) > 1 else blocks
 

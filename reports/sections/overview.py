@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from pathlib import PurePath
+from typing import cast
 
-from prx_scale.runs import State
+from prx_scale.runs import RunInfo, State
 from reports import units
 from reports.page import Block, Bullets, Fact, Facts, Prose, Section
 from reports.sections.dataset import dataset_examples
@@ -47,7 +49,7 @@ def _sentence(study: StudyData) -> str:
             "about photographs or about models of another size."
         )
     elif datasets:
-        text += f" Trained on {units.listing(datasets)}."
+        text += f" Trained on {units.listing(sorted({_trained_on(run) for run in study.runs}))}."
     if len(study.compared) > 1:
         text += f" It compares the variants {units.listing(study.compared)}."
     kept = sorted({run.depth for run in study.runs if run.variant in study.holdout})
@@ -56,6 +58,21 @@ def _sentence(study: StudyData) -> str:
         names = units.listing([str(depth) for depth in kept])
         text += f" The fit does not see {many} {names}: there its prediction is tested."
     return text
+
+
+def _trained_on(run: RunInfo) -> str:
+    """The data of a run in words."""
+    kind, size = str(setting(run, "data", "dataset")), setting(run, "data", "image_size")
+    if kind == "random":
+        return "random numbers, which teach nothing and are there to measure speed"
+    lines = [str(line).split() for line in cast("list[str]", setting(run, "data", "sizes") or [])]
+    image = next((words[1] for words in lines if words[0] == "image"), "")
+    texts = [words[1] for words in lines if words[0] == "text"]
+    if kind not in ("store", "images") or not image or not texts:
+        return kind
+    name = PurePath(str(setting(run, "data", "path"))).name
+    what = f"the store {name}:" if kind == "store" else f"the images of {name}, encoded while training:"
+    return f"{what} latents by {image} at {size} pixels, and captions by {units.listing(texts)}"
 
 
 def summary_section(study: StudyData) -> Section:

@@ -121,3 +121,12 @@ def test_its_json_has_the_numbers_and_not_the_pictures(summary: FilterSummary) -
     first = gallery["tiles"][0][0]
     assert set(first) == {"text", "remark", "mark"}
     assert (first["text"], first["mark"], len(first["remark"].split())) == ("caption_words 3", "removed", 3)
+
+
+def test_cuts_that_remove_nothing_are_not_drawn(tmp_path: Path) -> None:
+    page = build_filter_page(
+        summarise(filtered(tmp_path, cuts=("min_side>=1", "min_side>=2"), distance=None), Caption())
+    )
+    said = " ".join(block.text for part in page.sections for block in walk(part.blocks) if isinstance(block, Prose))
+    assert "No cut removes anything." in said and "at least two cuts" not in said
+    assert "cuts" not in {figure.key for figure in page.figures()}

@@ -115,6 +115,25 @@ def test_a_study_without_any_result_says_so(tmp_path: Path, writer: Any) -> None
     render_html(page)
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (
+            {"dataset": "store", "path": "/far/cc12m-256"},
+            "Trained on the store cc12m-256: latents by sd3 at 256 pixels, and captions by clip-l and t5.",
+        ),
+        ({"dataset": "images", "path": "/far/photos"}, "Trained on the images of photos, encoded while training: lat"),
+        ({"dataset": "random", "sizes": []}, "Trained on random numbers, which teach nothing"),
+    ],
+)
+def test_the_report_says_what_was_trained_on(tmp_path: Path, writer: Any, data: dict[str, Any], words: str) -> None:
+    sizes = ["channels 16", "text clip-l 0 77 0 768 0 768", "text t5 77 154 0 4096 0 0", "image sd3"]
+    config = writer.run(tmp_path, 1, 0, state=State.PENDING, step=0).config
+    table = {**config.get("data", {}), "image_size": 256, "sizes": sizes, **data}
+    writer.run(tmp_path, 1, 0, state=State.PENDING, step=0, config={**config, "data": table})
+    assert words in section_text(build_study_page(tmp_path), "about")
+
+
 def test_a_study_under_way_shows_what_there_is(tmp_path: Path, writer: Any) -> None:
     info = writer.run(tmp_path, 2, 0, state=State.RUNNING, step=50)
     writer.scores(tmp_path, info, 50)
