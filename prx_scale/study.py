@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +17,6 @@ from prx_scale import allocation, tables
 from prx_scale.allocation import SlurmSettings
 from prx_scale.choices import Choice, ChoiceFinder, keep_choices
 from prx_scale.config import (
-    HEAD_DIM,
     Checkpoint,
     Data,
     Evaluation,
@@ -33,14 +32,12 @@ from prx_scale.data.captions import CaptionTable
 from prx_scale.encodingtable import Encoding
 from prx_scale.errors import InputError, nearest
 from prx_scale.imagedata import FoundImages, ImageFinder, check_no_encoding, keep_images
-from prx_scale.layout import check_layout
 from prx_scale.mixes import check_mixes, check_one_length, with_sources, with_stage_steps
-from prx_scale.models.build import position_side
 from prx_scale.runs import write_atomically
-from prx_scale.stages import as_run, check_stages, resolve
 from prx_scale.stagetables import parse_stages
 from prx_scale.starts import Start, keep_starts, known_starts, with_start
-from prx_scale.stores import Finder, Found, check_store, keep_stores
+from prx_scale.stores import Finder, Found, keep_stores
+from prx_scale.studychecks import check_run, check_runs
 
 RUN_TABLES: dict[str, type[Any]] = {
     "model": Model,
@@ -153,7 +150,7 @@ def load(file: Path, folder: Path | None = None) -> Study:
     starts = known_starts(file)
     data = _Data(stores=Finder(file), images=ImageFinder(file), choices=ChoiceFinder(file))
     runs = tuple(with_start(run, file, starts, where) for run, where in _resolve(content, header, file, data))
-    _check_runs(runs, fit, file)
+    check_runs(runs, fit.holdout, file)
     if folder is None:
         folder = file.parent if file.name == "study.toml" else file.parent / header.name
     return Study(
@@ -245,7 +242,7 @@ def _resolve(
             run = with_stage_steps(run, data.stores, where, own_steps=own_steps)
             first = first or run
             check_one_length(first, run, where)
-            _check_run(run, where)
+            check_run(run, where)
             yield run, where
 
 
@@ -284,92 +281,6 @@ def _sweep(merged: Mapping[str, dict[str, Any]], where: str) -> Iterator[dict[st
         for name, key, item in point:
             chosen[name][key] = item
         yield chosen
-
-
-def _check_run(run: RunConfig, where: str) -> None:
-    check_store(run, where)
-    _check_model(run, where)
-    check_layout(run, where)
-    if run.training.warmup > run.training.steps:
-        raise InputError(
-            f"{where} [training] warmup: {run.training.warmup} is more than the {run.training.steps} steps of the run"
-        )
-    _check_schedule(run.training, where)
-    check_stages(run, where)
-    for stage in resolve(run) if run.stages else ():
-        model = replace(run.model, position_grid=position_side(run))
-        alone = replace(as_run(run, stage), model=model)
-        check_store(alone, f"{where} [[stage]] '{stage.name}'")
-        check_layout(alone, f"{where} [[stage]] '{stage.name}'")
-    if run.checkpoint.keep == 1:
-        raise InputError(
-            f"{where} [checkpoint] keep: 1 could leave none that is complete; use 0 for all, or 2 and more"
-        )
-    if run.parallel.micro_batch and run.training.batch % run.parallel.micro_batch:
-        raise InputError(
-            f"{where} [parallel] micro_batch: {run.parallel.micro_batch} does not divide "
-            f"[training] batch {run.training.batch}"
-        )
-
-
-def _check_model(run: RunConfig, where: str) -> None:
-    model, data = run.model, run.data
-    if data.image_size % (data.downsampling * model.patch):
-        latent = f" of latents of {data.downsampling} pixels" if data.downsampling > 1 else ""
-        raise InputError(
-            f"{where} [model] patch: {model.patch}{latent} does not divide [data] image_size {data.image_size}"
-        )
-    if model.width % HEAD_DIM:
-        raise InputError(f"{where} [model] width: {model.width} is not a multiple of {HEAD_DIM}, the width of a head")
-    if model.mup_base_width % HEAD_DIM:
-        raise InputError(
-            f"{where} [model] mup_base_width: {model.mup_base_width} is not a multiple of {HEAD_DIM}, "
-            "the width of a head; 0 is off"
-        )
-    if model.weight_sets == 3 and data.dataset == "shapes" and data.encoders == 1:
-        raise InputError(
-            f"{where} [model] weight_sets: 3 needs text tokens of two encoders; set [data] encoders = 2, or use 2 sets"
-        )
-    if model.position_grid and model.position_grid < run.grid_side:
-        raise InputError(
-            f"{where} [model] position_grid: {model.position_grid} patches along a side are fewer than the "
-            f"{run.grid_side} of an image; 0 takes the image's own"
-        )
-
-
-def _check_schedule(training: Training, where: str) -> None:
-    steps, factors = training.lr_change_steps, training.lr_change_factors
-    if len(steps) != len(factors):
-        raise InputError(
-            f"{where} [training] lr_change_factors: {len(factors)} for {len(steps)} lr_change_steps; one for each"
-        )
-    if list(steps) != sorted(set(steps)) or any(not 1 <= step < training.steps for step in steps):
-        raise InputError(
-            f"{where} [training] lr_change_steps: {list(steps)} must ascend and lie in 1 to {training.steps - 1}, "
-            f"within the {training.steps} steps of the run"
-        )
-    if training.warmup + round(training.decay_ratio * training.steps) > training.steps:
-        raise InputError(
-            f"{where} [training] decay_ratio: {training.decay_ratio:g} of {training.steps} steps overlaps the warm-up "
-            f"of {training.warmup}"
-        )
-    if any(factor <= 0 for factor in factors):
-        raise InputError(f"{where} [training] lr_change_factors: {list(factors)} must all be above 0")
-
-
-def _check_runs(runs: tuple[RunConfig, ...], fit: FitTable, file: Path) -> None:
-    seen: dict[str, RunConfig] = {}
-    for run in runs:
-        twin = seen.setdefault(replace(run, variant="base").id, run)
-        if twin is not run:
-            raise InputError(
-                f"{file}: variants '{twin.variant}' and '{run.variant}' make the same run {run.id}; "
-                "give each what sets it apart"
-            )
-    names = {run.variant for run in runs}
-    for name in fit.holdout:
-        if name not in names:
-            raise InputError(f"{file}: [fit] holdout: no variant '{name}'; {nearest(name, names)}")
 
 
 def keep_copy(study: Study) -> None:
