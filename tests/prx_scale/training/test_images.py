@@ -12,16 +12,11 @@ import pytest
 
 from prx_scale import runs
 from prx_scale.commands import exits
-from tests.prx_scale.training.images import ENCODING, LATENTS, STORE, TEXT, write_study, write_world
+from tests.prx_scale.training.images import ENCODING, LATENTS, STORE, TEXT, write_study
 from tests.prx_scale.training.studies import ENVIRONMENT, command, ended, info, run_folder, start, train
 from tests.prx_scale.training.test_training import assert_same_weights, final_weights
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
