@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,8 +38,15 @@ def stored(world: Path) -> RunConfig:
 @pytest.mark.slow
 def test_processes_make_the_batches_ahead(run: RunConfig, stored: RunConfig, world: Path) -> None:
     one = opened(run, world)
-    with OnTheFly(one.production, processes=2, ahead=2) as stream:
-        for seen in range(6, 40, 2):  # into the second stage
+    with OnTheFly(one.production, processes=2, ahead=2) as stream, ThreadPoolExecutor(1) as trainer:
+        first = trainer.submit(stream.take, 4)
+        while len(stream._producers) < 2:
+            time.sleep(0.01)
+        for producer in stream._producers:
+            assert producer.process.pid
+            os.kill(producer.process.pid, signal.SIGINT)  # as Ctrl-C does to all, while they are importing
+        assert first.result().places.tolist() == [4, 5]
+        for seen in range(6, 38, 2):  # into the second stage
             found = stream.take(seen)
             assert found.places.tolist() == [seen, seen + 1]
             assert_same(found.batch, from_store(stored, stream.planner.wanted(found.item)))
