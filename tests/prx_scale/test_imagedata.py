@@ -46,7 +46,7 @@ def test_sizes_are_read_from_configurations_without_torch(run: RunConfig, world:
     assert [line[0] for line in run.data.said("buckets")] == ["48", "64"]
     code = (
         "import sys; from pathlib import Path; from prx_scale.study import load; "
-        f"print(load(Path({str(world / 'study')!r})).runs[0].id, 'torch' in sys.modules)"
+        f"print(load(Path({str(world / 'read-study')!r})).runs[0].id, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [run.id, "False"]
