@@ -148,7 +148,7 @@ class _Process:
             from prx_scale.data.onthefly.opening import surveyed
 
             study = self.folder.parent.parent
-            surveyed(run, planned_images(run, "[data]"), study, lambda: self.request.number != 0)
+            surveyed(run, planned_images(run, f"{run.id}:"), study, lambda: self.request.number != 0)
 
     def _own(self, held: ExitStack) -> None:
         going_on = is_held(self.folder)

@@ -24,21 +24,13 @@ encoding = images.encoding
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    encoding.write_encoders(folder / "encoders")
-    encoding.write_data(folder / "tars", samples=30)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def run(world: Path) -> RunConfig:
-    return load(write_study(world / "study")).runs[0]
+    return load(write_study(world / "read-study")).runs[0]
 
 
 def changed(run: RunConfig, world: Path, *replaced: tuple[str, str]) -> RunConfig:
     """The run of a study whose text differs."""
-    study = write_study(world / "changed")
+    study = write_study(world / "read-changed")
     text = (study / "study.toml").read_text()
     for old, new in replaced:
         assert old in text
@@ -54,7 +46,7 @@ def test_sizes_are_read_from_configurations_without_torch(run: RunConfig, world:
     assert [line[0] for line in run.data.said("buckets")] == ["48", "64"]
     code = (
         "import sys; from pathlib import Path; from prx_scale.study import load; "
-        f"print(load(Path({str(world / 'study')!r})).runs[0].id, 'torch' in sys.modules)"
+        f"print(load(Path({str(world / 'read-study')!r})).runs[0].id, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [run.id, "False"]
@@ -120,7 +112,7 @@ def test_a_study_folder_is_read_where_the_images_are_not(run: RunConfig, world: 
 
 def test_a_variant_and_a_swept_depth_share_what_was_found(world: Path) -> None:
     more = "[[variant]]\nname = 'x'\nmodel.depth = [2, 3]\n[[variant]]\nname = 'y'\nencoding.stretch = 0.1\n"
-    study = load(write_study(world / "variants", more=more))
+    study = load(write_study(world / "read-variants", more=more))
     assert [len({run.data.content for run in study.runs}), len(study.images), len(study.runs)] == [2, 2, 4]
 
 

@@ -105,7 +105,7 @@ def planned_text(run: RunConfig, stored: Recipe, content: str, where: str) -> tu
     """
     encoding = run.encoding
     _check_encoders(encoding, f"{where} [encoding]")
-    made = plan_text(encoding.text_encoders, stored, encoding.text_dtype or "bf16", f"{where} [encoding]")
+    made = plan_text(encoding.text_encoders, stored, encoding.text_dtype or stored.states, f"{where} [encoding]")
     encoders = _text_encoders(encoding, made, f"{where} [encoding] text_encoders")
     return made, _hash({"store": content, "text": encoders, "states": made.draft.states})
 

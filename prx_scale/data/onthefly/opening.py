@@ -59,13 +59,13 @@ def open_run(run: RunConfig, study: Path, part: Part, skips: Path | None = None)
     """
     encoding = run.encoding
     if run.data.dataset == "images":
-        planned = planned_images(run, "[data]")
+        planned = planned_images(run, f"{run.id}:")
         looked = surveyed(run, planned, study)
         plan, source, store = planned.plan, planned.source, None
         schedule = schedule_of_images(run, planned, looked, part)
     else:
         opened = Store.open(run.data.path, check_files=False)
-        plan, _ = planned_text(run, opened.recipe, content_of(opened.index), "[data]")
+        plan, _ = planned_text(run, opened.recipe, content_of(opened.index), f"{run.id}:")
         source, store = None, opened.folder
         schedule = schedule_of_store(run, opened, part)
     production = Production(

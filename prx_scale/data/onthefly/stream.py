@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -21,6 +23,7 @@ from prx_scale.data.onthefly.slots import read, shared, slot_bytes
 from prx_scale.data.skips import SkipLog
 from prx_scale.data.store.batch import EncodedBatch, Numbers, from_arrays
 from prx_scale.errors import InputError
+from prx_scale.stopping import ASKING
 
 
 class TooManySkipped(RuntimeError):
@@ -96,7 +99,7 @@ class OnTheFly:
         self._producers: list[_Producer] = []
         self._heldout: list[Streamed] | None = None
         self._item = self._first = 0
-        self._closed = threading.Event()
+        self._starting, self._closed = threading.RLock(), False
         self._clock = _Clock()
 
     def __enter__(self) -> Self:
@@ -148,8 +151,9 @@ class OnTheFly:
 
     def close(self) -> None:
         """End the processes for good; another thread that waits for a micro-batch is given an error."""
-        self._closed.set()
-        self._end()
+        with self._starting:
+            self._closed = True
+            self._end()
         self._skips.close()
 
     def _end(self) -> None:
@@ -163,30 +167,41 @@ class OnTheFly:
             producer.pipe.close()
 
     def _start(self) -> None:
-        if self._closed.is_set():
-            raise RuntimeError("encoding on the fly has been closed")
-        if self._producers:
-            return
+        with self._starting:
+            if self._closed:
+                raise RuntimeError("encoding on the fly has been closed")
+            if not self._producers:
+                self._first, self._clock = self._item, _Clock()
+                draft = self.production.setup.plan.draft
+                size = max(slot_bytes(draft, *shape) for shape in self.planner.largest())
+                room = shared(self.processes * self.ahead, size)
+                for number in range(self.processes):
+                    slots = room[number * self.ahead : (number + 1) * self.ahead]
+                    self._producers.append(self._started(number, slots))
+        if self._heldout is None:
+            self._heldout = [self._held(wanted) for wanted in self.planner.heldout()]
+
+    def _started(self, number: int, slots: Tensor) -> _Producer:
         import torch.multiprocessing
 
         # Read when torch is imported there: waiting threads must not spin where cores are shared.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        self._first, self._clock = self._item, _Clock()
         context = torch.multiprocessing.get_context("spawn")
-        draft = self.production.setup.plan.draft
-        room = shared(self.processes * self.ahead, max(slot_bytes(draft, *shape) for shape in self.planner.largest()))
-        for number in range(self.processes):
-            slots = room[number * self.ahead : (number + 1) * self.ahead]
-            share = Share(process=number, processes=self.processes, first=self._first, heldout=self._heldout is None)
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=produce, args=(self.production, share, slots, theirs), name=f"producer-{number}", daemon=True
-            )
+        share = Share(process=number, processes=self.processes, first=self._first, heldout=self._heldout is None)
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=produce, args=(self.production, share, slots, theirs), name=f"producer-{number}", daemon=True
+        )
+        # Signals to all processes are for the one that trains, also while this one is importing. The tracker that
+        # spawning starts would let them through again.
+        resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
+        try:
             process.start()
-            theirs.close()
-            self._producers.append(_Producer(process=process, pipe=ours, slots=slots))
-        if self._heldout is None:
-            self._heldout = [self._held(wanted) for wanted in self.planner.heldout()]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+        return _Producer(process=process, pipe=ours, slots=slots)
 
     def _held(self, wanted: Wanted) -> Streamed:
         number = wanted.item % self.processes

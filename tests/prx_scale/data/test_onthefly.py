@@ -1,53 +1,44 @@
-"""Encoding on the fly: the same batches as from a store, by any number of processes, and whoever dies is named."""
+"""Encoding on the fly: the batches of a store, through stages, by any number of ranks, and what stands in."""
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import encoding
 import numpy as np
 import pytest
-from failing import FailingSource
-from made import CC12M
+from made import CC12M, jpeg
+from streamed import assert_same, from_store, opened
 
+from prx_scale import cli
 from prx_scale.config import RunConfig
 from prx_scale.data.encoding.fromrun import planned_images
 from prx_scale.data.encoding.reading import Numbered
+from prx_scale.data.filters.manifest import Manifest
 from prx_scale.data.onthefly.microbatches import MicroBatches
-from prx_scale.data.onthefly.opening import Part, open_run, surveyed
-from prx_scale.data.onthefly.schedule import Planner, Wanted
+from prx_scale.data.onthefly.opening import Part, surveyed
+from prx_scale.data.onthefly.schedule import Planner
 from prx_scale.data.onthefly.slots import read, shared, slot_bytes, write
-from prx_scale.data.onthefly.stream import OnTheFly, TooManySkipped
+from prx_scale.data.onthefly.stream import OnTheFly
 from prx_scale.data.onthefly.survey import Survey, kept_survey, survey
-from prx_scale.data.skips import SkipLog
 from prx_scale.data.store import Store
-from prx_scale.data.store.batch import EncodedBatch
-from prx_scale.data.stored import StoredHeldout, StoredTraining
 from prx_scale.errors import InputError
 from prx_scale.locks import NoLongerWanted, in_turn
 from prx_scale.study import load
-from prx_scale.training.failures import Kind, kind_of
-from prx_scale.turns import Turns
 from tests.prx_scale.training.images import (
     ENCODING,
+    IMAGES,
     LATENTS,
     PLAIN,
     STORE,
     TEXT,
     write_study,
-    write_world,
 )
 
 DAMAGED = 22
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
@@ -58,48 +49,6 @@ def run(world: Path) -> RunConfig:
 @pytest.fixture(scope="module")
 def stored(world: Path) -> RunConfig:
     return load(write_study(world / "stored", data=STORE, encoding="")).runs[0]
-
-
-def opened(run: RunConfig, world: Path, part: Part | None = None) -> OnTheFly:
-    return open_run(run, world / "study", part or Part())
-
-
-def from_store(stored: RunConfig, wanted: Wanted) -> EncodedBatch:
-    """The batch that training on the store has, by its own ways."""
-    if wanted.heldout:
-        dataset = StoredHeldout(stored)
-        numbers = dataset.numbers[wanted.places]
-        kept: list[EncodedBatch] = []
-        view = dataset.view
-        dataset.view = _Spy(view, kept)  # type: ignore[assignment]
-        dataset.batch(wanted.places)
-        assert np.array_equal(kept[0].numbers, numbers)
-        return kept[0]
-    turn = Turns(stored).after(int(wanted.places[0]))
-    dataset = StoredTraining(turn.run, turn.order)
-    kept = []
-    dataset.parts[0].view = _Spy(dataset.parts[0].view, kept)  # type: ignore[assignment]
-    dataset.batch_at(wanted.places - turn.first + turn.place * turn.run.training.batch, wanted.places)
-    return kept[0]
-
-
-class _Spy:
-    """Keeps the batches that a view of a store gives."""
-
-    def __init__(self, view: object, kept: list[EncodedBatch]) -> None:
-        self._view, self._kept = view, kept
-
-    def batch(self, *args: object) -> EncodedBatch:
-        self._kept.append(self._view.batch(*args))  # type: ignore[attr-defined]
-        return self._kept[-1]
-
-
-def assert_same(one: EncodedBatch, other: EncodedBatch) -> None:
-    """Bit by bit."""
-    ours, theirs = one.arrays(), other.arrays()
-    assert ours.keys() == theirs.keys() and one.bucket == other.bucket
-    for name, values in ours.items():
-        assert values.dtype == theirs[name].dtype and np.array_equal(values, theirs[name]), name
 
 
 def test_batches_of_all_stages_are_those_of_the_store(run: RunConfig, stored: RunConfig, world: Path) -> None:
@@ -126,6 +75,22 @@ def test_captions_encoded_beside_stored_latents_are_the_same(world: Path, stored
     maker = stream.production.maker(0, 1)
     for wanted in (*stream.planner.heldout()[:1], *map(stream.planner.wanted, (0, 20))):
         assert_same(maker.make(wanted).batch, from_store(stored, wanted))
+
+
+def test_a_filter_chooses_and_weighs_the_same_samples_of_images_and_of_their_store(world: Path) -> None:
+    words = ["filter", str(world / "tars"), "--out", str(world / "filtered"), "--captions", "original=txt"]
+    assert cli.run([*words, "--cut", "width>=70", "--weight", "height>=q0.5:3"]) == 0
+    images, stored = (
+        load(write_study(world / f"filtered-{number}", data=f'{data}\nfilter = "../filtered"', encoding=made)).runs[0]
+        for number, (data, made) in enumerate(((IMAGES, ENCODING), (STORE, "")))
+    )
+    weights = Manifest.open(world / "filtered").weight
+    planner, seen = opened(images, world).planner, list[int]()
+    for item in range(40):
+        wanted = planner.wanted(item)
+        assert np.array_equal(wanted.numbers, from_store(stored, wanted).numbers)
+        seen += wanted.numbers.tolist()
+    assert weights[seen].min() > 0 and (weights == 0).any() and len(np.unique(weights)) == 3
 
 
 def test_micro_batches_are_numbered_through_the_stages(run: RunConfig) -> None:
@@ -230,56 +195,6 @@ def test_a_survey_ends_when_it_is_not_wanted_any_more(run: RunConfig, tmp_path: 
         pass
 
 
-@pytest.mark.slow
-def test_processes_make_the_batches_ahead(run: RunConfig, stored: RunConfig, world: Path) -> None:
-    one = opened(run, world)
-    with OnTheFly(one.production, processes=2, ahead=2) as stream:
-        for seen in range(6, 40, 2):  # into the second stage
-            found = stream.take(seen)
-            assert found.places.tolist() == [seen, seen + 1]
-            assert_same(found.batch, from_store(stored, stream.planner.wanted(found.item)))
-            time.sleep(0.2)  # as training would
-        slow = stream.waiting
-        assert slow.items == 16 and slow.producers > max(slow.trainer, 0.1) and "encoders for the trainer" in str(slow)
-        assert sum(len(each.batch) for each in stream.heldout()) == 7
-        assert stream.take(10).places.tolist() == [10, 11]
-        processes = [producer.process for producer in stream._producers]
-        assert processes[1].pid
-        os.kill(processes[1].pid, signal.SIGKILL)
-        with pytest.raises(RuntimeError, match=r"producer 1 was ended by SIGKILL .*before micro-batch \d+ was made"):
-            for seen in range(12, 60, 2):
-                stream.take(seen)
-    assert all(not process.is_alive() for process in processes) and not stream._producers
-    with pytest.raises(RuntimeError, match="closed"):
-        stream.take(0)
-
-
-@pytest.mark.slow
-def test_what_fails_in_a_process_is_told_with_its_traceback(run: RunConfig, world: Path) -> None:
-    asked = opened(run, world).production
-    assert asked.source is not None
-    broken = replace(asked, source=FailingSource(asked.source, after=4))
-    with OnTheFly(broken) as stream, pytest.raises(RuntimeError) as raised:
-        for seen in range(0, 40, 2):
-            stream.take(seen)
-    message = str(raised.value)
-    assert "producer 0 failed at making micro-batch" in message.splitlines()[0]
-    assert "the disk is gone" in message.splitlines()[0] and "Traceback" in message
-    assert kind_of(raised.value) is Kind.FOR_GOOD
-
-
-@pytest.mark.slow
-def test_too_many_that_cannot_be_used_end_training_as_failed(world: Path) -> None:
-    heads = ENCODING.replace('survey = "images"', 'survey = "heads"')
-    run = load(write_study(world / "bounded", encoding=heads)).runs[0]
-    log = SkipLog(max_skipped=0.001, minimum=2, path=world / "skipped.jsonl", source=run.data.path)
-    with OnTheFly(opened(run, world).production, skips=log) as stream, pytest.raises(TooManySkipped) as raised:
-        for seen in range(0, 104, 2):
-            stream.take(seen)
-    assert "0001.tar (1)" in str(raised.value) and "n7" in (world / "skipped.jsonl").read_text()
-    assert kind_of(raised.value) is Kind.FOR_GOOD
-
-
 def test_what_makes_no_sense_is_refused(run: RunConfig, world: Path) -> None:
     made = opened(run, world).production
     with pytest.raises(InputError, match="0 processes"):
@@ -304,6 +219,41 @@ def test_arrays_go_through_a_slot_and_back(stored: RunConfig) -> None:
         assert np.array_equal(back[name], values) and back[name].dtype == values.dtype
     with pytest.raises(ValueError, match="no room for"):
         write(room[:100], batch.arrays())
+
+
+def test_filters_and_captions_of_classes_are_those_of_encode(world: Path, tmp_path: Path) -> None:
+    photos, encoders = tmp_path / "photos", world / "encoders"
+    for number in range(24):
+        file = photos / ("cat", "dog")[number % 2] / f"{number}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(jpeg(64 + 4 * (number % 5), 64, seed=number))
+    told = ["--image-encoder", f"sd3={encoders}", "--text-encoders", f"clip-l={encoders}", "--label", "folder"]
+    told += ["--resolution", "64", "--class-templates", "a photo of a {class}", "--class-templates", "one {class}"]
+    cut = ["filter", str(photos), "--out", str(tmp_path / "filtered"), "--label", "folder", "--cut", "height>=72"]
+    stored = ["encode", str(photos), "--out", str(tmp_path / "store"), "--filter", str(tmp_path / "filtered"), *told]
+    for words in (cut, [*stored, "--threads", "1"]):
+        process = encoding.start(words)
+        assert process.wait(timeout=100) == 0, process.stdout and process.stdout.read()
+    table = f"""[encoding]
+image_encoder = "sd3={encoders}"
+text_encoders = ["clip-l={encoders}"]
+label = "folder"
+class_templates = ["a photo of a {{class}}", "one {{class}}"]
+filter = "../filtered"
+threads = 1
+"""
+    studies: list[RunConfig] = []
+    for data, own in (('dataset = "images"\npath = "../photos"', table), (STORE, "")):
+        study = write_study(tmp_path / f"study{len(own)}", data=data, encoding=own, stages=PLAIN.format(steps=8))
+        text = (study / "study.toml").read_text().replace('["original", "long"]', '["class"]')
+        text = text.replace("weights = [1.0, 2.0]", "").replace("images = 7", "images = 2")
+        (study / "study.toml").write_text(text)
+        studies.append(load(study).runs[0])
+    stream = opened(studies[0], tmp_path)
+    maker = stream.production.maker(0, 1)
+    assert (stream.planner.schedule.assigned[64] >= 0).sum() < 24
+    for wanted in (*stream.planner.heldout(), *map(stream.planner.wanted, range(4))):
+        assert_same(maker.make(wanted).batch, from_store(studies[1], wanted))
 
 
 @pytest.mark.skipif(not CC12M.exists(), reason="no real photographs here")

@@ -12,16 +12,11 @@ import pytest
 
 from prx_scale import runs
 from prx_scale.commands import exits
-from tests.prx_scale.training.images import ENCODING, LATENTS, STORE, TEXT, write_study, write_world
+from tests.prx_scale.training.images import ENCODING, LATENTS, STORE, TEXT, write_study
 from tests.prx_scale.training.studies import ENVIRONMENT, command, ended, info, run_folder, start, train
 from tests.prx_scale.training.test_training import assert_same_weights, final_weights
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +43,20 @@ def producers(process: int) -> list[int]:
     return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
 
 
+def lives(process: int) -> bool:
+    """Whether a process is there; one that has ended and nobody has asked about is not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def gone(processes: list[int], seconds: float = 20) -> bool:
     """Whether processes end in time."""
     deadline = time.monotonic() + seconds
-    while any(Path(f"/proc/{each}").exists() for each in processes) and time.monotonic() < deadline:
+    while any(lives(each) for each in processes) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return not any(Path(f"/proc/{each}").exists() for each in processes)
+    return not any(lives(each) for each in processes)
 
 
 def begun(study: Path, step: int) -> subprocess.Popen[str]:
