@@ -133,8 +133,8 @@ def _scored_steps(folder: Path) -> set[int]:
 
 
 def _scorable(run: RunConfig) -> bool:
-    """Noise has nothing to show."""
-    return run.data.dataset != "random"
+    """Only shapes have a detector."""
+    return run.data.dataset == "shapes"
 
 
 def _name(study: str) -> str:

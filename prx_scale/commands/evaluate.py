@@ -69,7 +69,12 @@ def _evaluate(infos: Sequence[RunInfo]) -> None:
     console = plain_console()
     due = [(info, step) for info in infos for step in due_steps(info)]
     if not due:
-        console.print("nothing to evaluate: every checkpoint has its scores")
+        shapes = any(info.config["data"]["dataset"] == "shapes" for info in infos)
+        console.print(
+            "nothing to evaluate: every checkpoint has its scores"
+            if shapes
+            else "nothing to evaluate: only images of the shapes dataset can be scored"
+        )
     with bars(console) as progress:
         for info, step in due:
             images = images_per_evaluation(run_from_json(info.config, str(info.folder)))

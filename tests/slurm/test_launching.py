@@ -18,7 +18,7 @@ from slurm.executor import Place, script
 from slurm.jobstatus import JobStatus
 from slurm.launching import Launch, decide, unscored
 from slurm.ledger import Executor, JobRecord, Kind, Ledger, note_cancelled, note_jobs, read_ledger
-from slurm.plan import Action, Again, Jobs, plan
+from slurm.plan import Action, Again, Jobs, Planned, plan
 from tests.prx_scale.test_runs import make_info
 
 STUDY = """
@@ -134,6 +134,13 @@ def test_what_follows_an_earlier_launch_is_not_doubled(loaded: study.Study) -> N
     for state, scored in (("RUNNING", False), ("FAILED", True)):
         jobs = Jobs(ledger=ledger, statuses={"5": status("5", state)})
         assert (done in {work.run for work in launch(loaded, jobs=jobs).evaluations}) is scored
+
+
+@pytest.mark.parametrize("dataset", ["store", "images", "random"])
+def test_what_cannot_be_scored_is_not_evaluated(loaded: study.Study, dataset: str) -> None:
+    done = Planned(run=loaded.runs[0], folder=loaded.folder / "runs" / "x", action=Action.SKIP_DONE)
+    other = replace(done, run=replace(done.run, data=replace(done.run.data, dataset=dataset)))
+    assert unscored([done, other]) == [done.run.id] and unscored([other]) == []
 
 
 def test_processes_that_a_run_cannot_be_spread_over_are_refused(loaded: study.Study) -> None:
