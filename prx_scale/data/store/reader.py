@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +29,15 @@ from prx_scale.data.store.writing import Written, hash_file
 from prx_scale.errors import InputError
 from prx_scale.models.encoders.image.normalisation import LatentStatistics
 
+if TYPE_CHECKING:
+    import polars as pl
+
 _OPEN = 2 * SHARDS_AT_ONCE
 """Shards whose files are open."""
 _TABLES = 1 << 27
 """Bytes of the tables of their samples."""
+_TEXTS = 1 << 29
+"""Bytes of captions, where they are asked for: of a million samples and more, as many as are shuffled together."""
 
 Mask = NDArray[np.bool_]
 
@@ -52,6 +57,7 @@ class Store:
         self._shards: Kept[int, ShardReader] = Kept(
             _TABLES, weigh=lambda shard: shard.bytes + _TABLES // _OPEN, drop=lambda shard: shard.tensors.close()
         )
+        self._texts: Kept[int, pl.DataFrame] = Kept(_TEXTS, weigh=lambda table: int(table.estimated_size()))
 
     @classmethod
     def open(cls, path: Path | str, expects: Expected | None = None, *, check_files: bool = True) -> Self:
@@ -131,21 +137,24 @@ class Store:
         return (self._kinds[numbers][:, None] >> bits & np.uint32(1)).astype(np.bool_)
 
     def captions(self, numbers: Numbers) -> list[dict[str, str]]:
-        """Captions of samples, by kind; for use now and then, as each shard's table is read anew.
+        """Captions of samples, by kind; those of the shards that were last asked for stay in memory.
 
         Args:
             numbers: (B,) of the samples.
         """
-        import polars as pl
-
         found: list[dict[str, str]] = [{} for _ in numbers]
         for shard, places, inside in self.by_shard(numbers):
-            columns = [f"caption.{kind}" for kind in self.kinds]
-            table = pl.read_parquet(layout.shard_file(self.folder, shard, "parquet"), columns=columns)
+            table = self._texts.get(shard, lambda shard=shard: self._texts_of(shard))
             for place, row in zip(places.tolist(), inside.tolist(), strict=True):
                 values = zip(self.kinds, table.row(row), strict=True)
                 found[place] = {kind: text for kind, text in values if text is not None}
         return found
+
+    def _texts_of(self, shard: int) -> pl.DataFrame:
+        import polars as pl
+
+        columns = [f"caption.{kind}" for kind in self.kinds]
+        return pl.read_parquet(layout.shard_file(self.folder, shard, "parquet"), columns=columns)
 
     def statistics(self, image_size: int) -> LatentStatistics:
         """Of the latents of a resolution, over all samples.
