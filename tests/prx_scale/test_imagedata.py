@@ -125,7 +125,6 @@ def test_a_variant_and_a_swept_depth_share_what_was_found(world: Path) -> None:
         ("sd3=../encoders", "sd3=../tars", r"\[encoding\] image_encoder: .*tars: no 'sd3' in it"),
         ("sd3=../encoders", "flux2=../encoders", r"\[encoding\]: .*_class_name: .*AutoencoderKLFlux2"),
         ('"t5=../encoders"', '"t5gemma=../encoders/t5gemma", "shapes"', r"\[encoding\] text_encoders: .*'shapes|drawn"),
-        ('["clip-l=../encoders", "clip-g=../encoders", "t5=', '["t5=', r"text_encoders: .* pooled text state"),
         ("long=long", "lang=long", r"\[captions\] kinds: .*'long'.*lang.*\[encoding\] captions .* long=FIELD"),
         ("long=long", "long=lnog", r"\[data\] path: .*'lnog' \(for 'long'\)"),
         ('"original=txt"', '"txt"', r"\[encoding\] captions: 'txt' is not KIND=FIELD"),
