@@ -100,8 +100,7 @@ def test_depth_38_is_planned_within_a_minute_of_two_cores() -> None:
     found = document("--depth", "38", "--resolution", "256", "--gpus", "128", "--steps", "500000", "--batch", "4096")
     after = os.times()
     used = (after.children_user - before.children_user) + (after.children_system - before.children_system)
-    # On a busy machine time on the clock says little: a minute of two cores.
-    assert time.monotonic() - start < 60 or used < 2 * 60
+    assert min(used, time.monotonic() - start) < 60  # on a busy machine time on the clock says little
     assert found["params_total"]["value"] == 8_056_627_520
     assert found["flops_per_run"]["value"] == 13_922_145_776_173_056_000_000
     assert found["fits"]["value"] is True

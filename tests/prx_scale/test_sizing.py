@@ -23,8 +23,6 @@ image_size = 256
 steps = {steps}
 batch = 64
 precision = "{precision}"
-[parallel]
-micro_batch = 8
 [slurm]
 gpus_per_node = 8
 {slurm}

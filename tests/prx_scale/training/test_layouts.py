@@ -160,8 +160,8 @@ def test_bfloat16_keeps_float32_weights_and_state(tmp_path: Path) -> None:
     assert {value.dtype for value in held.values() if value.is_floating_point()} == {torch.float32}
 
 
-def test_compiled_blocks_follow_the_same_curve(trained: dict[str, Path], tmp_path: Path) -> None:
-    # Under tensor parallelism, with images of several shapes: test_told_sizes.
-    study = write(tmp_path / "compiled", "compile = true")
-    train_each([study], 1)
+@pytest.mark.parametrize("parallel", ["", "tp = 2\ncheckpointing = 'full'"])
+def test_compiled_blocks_follow_the_same_curve(parallel: str, trained: dict[str, Path], tmp_path: Path) -> None:
+    study = write(tmp_path / "compiled", f"compile = true\n{parallel}")
+    train_each([study], 2 if parallel else 1)
     assert_close(trained["one"], study)

@@ -63,7 +63,7 @@ every = 1
 [parallel]
 {parallel}
 """
-LAYOUTS = {"tp2-sequence": "tp = 2\ncheckpointing = 'full'", "cp2": "cp = 2\ncheckpointing = 'selective'"}
+LAYOUTS = {"fsdp2": "", "tp2-sequence": "tp = 2\ncheckpointing = 'full'", "cp2": "cp = 2\ncheckpointing = 'selective'"}
 
 
 @pytest.fixture(scope="module")

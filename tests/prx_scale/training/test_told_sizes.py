@@ -149,6 +149,7 @@ def test_what_is_told_changes_the_losses_once_it_is_learnt(uninterrupted: Path, 
 def test_two_processes_in_any_layout_have_the_losses_of_one(base: Path, uninterrupted: Path) -> None:
     layouts = {
         "fsdp": "micro_batch = 1",
+        "tensor": "tp = 2\ncheckpointing = 'full'",
         "context": "cp = 2",
         "compiled": "tp = 2\ncheckpointing = 'full'\ncompile = true",
     }
