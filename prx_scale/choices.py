@@ -179,13 +179,3 @@ def open_choice(data: Data | Source) -> Manifest:
             "beside the study file"
         )
     return manifest
-
-
-def with_weights(assigned: NDArray[np.int16], weights: NDArray[np.float32] | None) -> NDArray[np.int16]:
-    """Buckets of samples, -1 also where one has no weight.
-
-    Args:
-        assigned: (N,) bucket of each.
-        weights: (N,), or None where all count alike.
-    """
-    return assigned if weights is None else np.where(weights > 0, assigned, np.int16(-1))

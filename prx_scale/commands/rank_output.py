@@ -25,7 +25,8 @@ def print_ranking(result: Ranking, source: str) -> None:
     count, metrics = len(result.settings), ", ".join(f"{name} ({way})" for name, way in result.directions.items())
     console.print(Text(f"{len(result.standings)} variants by {metrics}", style="bold"))
     settings = f"{count} setting{'s' * (count != 1)}"
-    console.print(Text(f"from {source}; mean front of non-dominated sorting over {settings}; 1 is best"))
+    told = f"from {source}; mean front of non-dominated sorting over {settings}; 1 is best"
+    console.print(Text(told), soft_wrap=not console.is_terminal)
     console.print()
     console.print(_table(result))
     for line in _notes(result):

@@ -20,9 +20,8 @@ from prx_scale.data.pools import Pool, PooledBatches
 from prx_scale.data.store import Store
 from prx_scale.data.store.batch import EncodedBatch
 from prx_scale.data.store.packing import moments_of, states_of
-from prx_scale.data.trained import available_kinds, trained_buckets
+from prx_scale.data.trained import available_kinds, check_any, trained_buckets
 from prx_scale.diffusion.draws import Purpose, draw
-from prx_scale.errors import InputError
 from prx_scale.models.encoders.image.normalisation import LatentScale, LatentStatistics
 from prx_scale.models.encoders.registry import ImageSpec
 from prx_scale.models.inputs import inputs_of
@@ -65,11 +64,7 @@ class StoredPart:
         self.view = self.store.at(run.data.image_size)
         self.weights = weights_of(run.data, self.store.recipe.data.samples)
         self.assigned = trained_buckets(self.store, run.data.image_size, run.captions, run.data.heldout, self.weights)
-        if not (self.assigned >= 0).any():
-            raise InputError(
-                f"{self.store.folder}: has no sample of {run.data.image_size} pixels for training that has a caption "
-                f"of {', '.join(self.mix.kinds)} and is not held out"
-            )
+        check_any(self.assigned, run, run.data.image_size)
 
     def batch(self, numbers: Numbers, indices: Numbers) -> EncodedBatch:
         """Samples with a caption of those that each has.

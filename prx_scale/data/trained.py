@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from prx_scale.choices import with_weights
+from prx_scale.config import RunConfig
 from prx_scale.data.captions import CaptionTable
 from prx_scale.data.heldout import training_buckets
+from prx_scale.errors import InputError
 
 if TYPE_CHECKING:
     from prx_scale.data.store import Store
@@ -55,3 +56,33 @@ def available_kinds(store: Store, numbers: Numbers, kinds: Sequence[str]) -> NDA
     found = np.zeros((len(numbers), len(kinds)), dtype=np.bool_)
     found[:, places] = store.available(numbers, [kinds[place] for place in places])
     return found
+
+
+def with_weights(assigned: NDArray[np.int16], weights: NDArray[np.float32] | None) -> NDArray[np.int16]:
+    """Buckets of samples, -1 also where one has no weight.
+
+    Args:
+        assigned: (N,) bucket of each.
+        weights: (N,), or None where all count alike.
+    """
+    return assigned if weights is None else np.where(weights > 0, assigned, np.int16(-1))
+
+
+def check_any(assigned: NDArray[np.int16], run: RunConfig, image_size: int) -> None:
+    """Refuse data of which nothing is trained on.
+
+    Args:
+        assigned: (N,) bucket of each sample, negative where it is not trained on.
+        run: on these data.
+        image_size: at which they are trained on.
+
+    Raises:
+        InputError: there is none.
+    """
+    if (assigned >= 0).any():
+        return
+    kept = f", that {run.data.filter} keeps" if run.data.filter else ""
+    raise InputError(
+        f"{run.data.path}: has no sample of {image_size} pixels for training that has a caption of "
+        f"{', '.join(run.captions.kinds)}{kept} and that is not held out"
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prx_scale.choices import weights_of, with_weights
+from prx_scale.choices import weights_of
 from prx_scale.config import RunConfig
 from prx_scale.data.captions import caption_mix
 from prx_scale.data.encoding.fromrun import Planned, image_sizes, planned_images, planned_text
@@ -27,6 +27,7 @@ from prx_scale.data.onthefly.stream import OnTheFly
 from prx_scale.data.onthefly.survey import Survey, kept_survey
 from prx_scale.data.skips import SkipLog
 from prx_scale.data.store import Store
+from prx_scale.data.trained import with_weights
 from prx_scale.locks import NoLongerWanted
 from prx_scale.stages import resolve
 from prx_scale.stores import content_of

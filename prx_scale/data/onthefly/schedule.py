@@ -13,6 +13,7 @@ from prx_scale.config import RunConfig
 from prx_scale.data.onthefly.microbatches import MicroBatches
 from prx_scale.data.pools import Pool, PooledBatches
 from prx_scale.data.shapes.hashing import mix
+from prx_scale.data.trained import check_any
 from prx_scale.errors import InputError
 from prx_scale.storesizes import buckets_of
 from prx_scale.turns import Turns
@@ -78,13 +79,7 @@ class Planner:
         self.schedule, self.turns = schedule, Turns(schedule.run)
         self.micro_batches = MicroBatches(schedule.run, schedule.world)
         for size, assigned in schedule.assigned.items():
-            if not (assigned >= 0).any():
-                data = schedule.run.data
-                kinds = ", ".join(schedule.run.captions.kinds)
-                raise InputError(
-                    f"{data.path}: has no sample of {size} pixels for training that has a caption of {kinds} and is "
-                    "not held out"
-                )
+            check_any(assigned, schedule.run, size)
         self._order = lru_cache(maxsize=_ORDERS)(self._laid_out)
 
     def wanted(self, item: int) -> Wanted:

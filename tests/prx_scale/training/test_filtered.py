@@ -159,3 +159,10 @@ def test_a_result_that_changes_later_is_refused_and_one_that_is_gone_needs_no_re
     filter_images(base / "images", base / "changing", "--cut", "height>=81")
     with pytest.raises(InputError, match=r"keeps or weights other samples .* remove filters.json"):
         train(one, loaded.folder / "runs" / one.id)
+
+
+def test_a_filter_that_leaves_nothing_to_train_on_is_named(base: Path) -> None:
+    filter_images(base / "images", base / "none", "--cut", "height>=100000")
+    (one,) = load(study(base, "nothing", data='filter = "../none"')).runs
+    with pytest.raises(InputError, match=r"has no sample of 64 pixels .* original, that .*none keeps and that is not"):
+        StoredTraining(one)
