@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from prx_scale.config import Data, RunConfig
 from prx_scale.errors import InputError
 from prx_scale.stagetables import Source
-from prx_scale.starts import keep, kept
+from prx_scale.starts import Folders, keep
 
 if TYPE_CHECKING:
     from prx_scale.data.filters.manifest import Manifest
@@ -49,8 +49,12 @@ class ChoiceFinder:
         Raises:
             InputError: filters.json is damaged.
         """
-        self.file, self.kept = file, kept(file.parent / CHOICES, _made)
-        self.found: dict[str, Choice] = {}
+        self._folders = Folders(file, CHOICES, _made)
+
+    @property
+    def found(self) -> Mapping[str, Choice]:
+        """What was found, by the path that the file says."""
+        return self._folders.found
 
     def with_choices(self, run: RunConfig, where: str) -> RunConfig:
         """A run with folder and hash of its filters filled in.
@@ -91,27 +95,17 @@ class ChoiceFinder:
         return replace(data, filter=choice.folder, filter_hash=choice.hash)
 
     def _find(self, path: str, where: str) -> Choice:
-        if path not in self.found:
-            self.found[path] = self._known(path) or self._read(path, where)
-        return self.found[path]
-
-    def _known(self, path: str) -> Choice | None:
-        before = self.kept.get(path)
-        if before is None or Path(before.folder).exists():
-            return before
-        return replace(before, folder=str(self._folder(path)))
-
-    def _read(self, path: str, where: str) -> Choice:
-        from prx_scale.data.filters.manifest import Manifest
-
         try:
-            manifest = Manifest.open(self._folder(path))
+            return self._folders.at(path, _read)
         except InputError as error:
             raise InputError(f"{where} filter: {error}") from error
-        return Choice(folder=str(self._folder(path)), hash=manifest.identity, fingerprint=manifest.fingerprint)
 
-    def _folder(self, path: str) -> Path:
-        return (self.file.parent / Path(path).expanduser()).absolute()
+
+def _read(folder: Path) -> Choice:
+    from prx_scale.data.filters.manifest import Manifest
+
+    manifest = Manifest.open(folder)
+    return Choice(folder=str(folder), hash=manifest.identity, fingerprint=manifest.fingerprint)
 
 
 def _made(each: dict[str, Any]) -> Choice:

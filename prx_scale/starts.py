@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
@@ -61,6 +61,58 @@ def kept(record: Path, made: Callable[[dict[str, Any]], T]) -> dict[str, T]:
         return {path: made(each) for path, each in content.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{record}: damaged ({error}); remove it and launch from the study file again") from error
+
+
+class InFolder(Protocol):
+    """What was found in a folder: a data class that says which."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def folder(self) -> str:
+        """The folder, absolute."""
+        ...
+
+
+F = TypeVar("F", bound=InFolder)
+
+
+class Folders(Generic[F]):
+    """Folders that a study file names, each looked into once.
+
+    What was found when the file was copied stands, wherever the folder is by now.
+    """
+
+    def __init__(self, file: Path, record: str, made: Callable[[dict[str, Any]], F]) -> None:
+        """Nothing is looked into yet.
+
+        Args:
+            file: the study file.
+            record: name of the file beside it that `keep` wrote.
+            made: from the content of one entry.
+
+        Raises:
+            InputError: the record is damaged.
+        """
+        self._file, self._kept = file, kept(file.parent / record, made)
+        self.found: dict[str, F] = {}
+        """By the path that the study file says."""
+
+    def at(self, path: str, read: Callable[[Path], F]) -> F:
+        """What a path leads to.
+
+        Args:
+            path: as the study file says.
+            read: looks into a folder.
+        """
+        if path not in self.found:
+            before, folder = self._kept.get(path), (self._file.parent / Path(path).expanduser()).absolute()
+            if before is None:
+                self.found[path] = read(folder)
+            else:
+                there = Path(before.folder).exists()
+                self.found[path] = before if there else replace(before, folder=str(folder))
+        return self.found[path]
 
 
 def keep(record: Path, found: Mapping[str, Mapping[str, Any]]) -> None:

@@ -22,7 +22,7 @@ from prx_scale.layout import divisors
 from prx_scale.models.build import position_side
 from prx_scale.models.inputs import inputs_of
 from prx_scale.stages import stores_of
-from prx_scale.starts import keep, kept
+from prx_scale.starts import Folders, keep
 from prx_scale.storesizes import buckets_of, lines_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,10 @@ def find_store(folder: Path) -> Found:
     """
     from prx_scale.data.store import Store
 
-    store = Store.open(folder, check_files=False)
+    try:
+        store = Store.open(folder, check_files=False)
+    except InputError as error:
+        raise InputError(f"{error}{_nearby(folder)}") from error
     if store.recipe.pooled_only:
         raise InputError(f"{folder}: has pooled text states only; encode without --pooled-only")
     return Found(
@@ -76,23 +79,9 @@ def find_store(folder: Path) -> Found:
     )
 
 
-def known_stores(file: Path) -> dict[str, Found]:
-    """What was found when a study file was copied, by the path that it says.
-
-    Args:
-        file: the study file.
-
-    Raises:
-        InputError: stores.json is damaged.
-    """
-
-    def made(each: dict[str, Any]) -> Found:
-        epochs = {str(name): int(count) for name, count in each.get("epochs", {}).items()}
-        return Found(
-            folder=str(each["folder"]), content=str(each["content"]), sizes=tuple(each["sizes"]), epochs=epochs
-        )
-
-    return kept(file.parent / STORES, made)
+def _made(each: dict[str, Any]) -> Found:
+    epochs = {str(name): int(count) for name, count in each.get("epochs", {}).items()}
+    return Found(folder=str(each["folder"]), content=str(each["content"]), sizes=tuple(each["sizes"]), epochs=epochs)
 
 
 def keep_stores(folder: Path, stores: Mapping[str, Found]) -> None:
@@ -114,8 +103,12 @@ class Finder:
         Args:
             file: the study file.
         """
-        self.file, self.kept = file, known_stores(file)
-        self.found: dict[str, Found] = {}
+        self._folders = Folders(file, STORES, _made)
+
+    @property
+    def found(self) -> dict[str, Found]:
+        """What was found, by the path that the file says."""
+        return self._folders.found
 
     def with_store(self, run: RunConfig, where: str) -> RunConfig:
         """A run with its store's folder, content and sizes filled in.
@@ -146,30 +139,16 @@ class Finder:
         Raises:
             InputError: there is no such store, or one of other content.
         """
-        if path not in self.found:
-            self.found[path] = self._known(path) or self._read(path, where)
-        found = self.found[path]
+        try:
+            found = self._folders.at(path, find_store)
+        except InputError as error:
+            raise InputError(f"{where} path: {error}") from error
         if content and content != found.content:
             raise InputError(
                 f"{where} content: {content}, but {found.folder} holds {found.content} "
                 f"({_made_by(found.sizes)}); leave it out to take it"
             )
         return found
-
-    def _known(self, path: str) -> Found | None:
-        before = self.kept.get(path)
-        if before is None or Path(before.folder).exists():
-            return before
-        return replace(before, folder=str(self._folder(path)))
-
-    def _read(self, path: str, where: str) -> Found:
-        try:
-            return find_store(self._folder(path))
-        except InputError as error:
-            raise InputError(f"{where} path: {error}{_nearby(self._folder(path))}") from error
-
-    def _folder(self, path: str) -> Path:
-        return (self.file.parent / Path(path).expanduser()).absolute()
 
 
 def _nearby(folder: Path) -> str:
