@@ -55,8 +55,6 @@ class PooledBatches:
             ValueError: a pool has no sample that is trained on.
         """
         orders = [_order(pool, kinds, seed=seed, stage=order + (number << 32)) for number, pool in enumerate(pools)]
-        self.lengths = tuple(each.length for each in orders)
-        """Samples of each pool in one of its epochs."""
         self._mixed = None
         if len(pools) > 1:
             self._mixed = MixedOrder(orders, [len(pool.assigned) for pool in pools], [pool.weight for pool in pools])
