@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
-import signal
-import sys
-from collections import deque
 from collections.abc import Generator, Iterable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +11,9 @@ from prx_scale.data.filters.base import Preparer, Seen
 from prx_scale.data.headers import kind_of
 from prx_scale.data.samples import RawSample, Skipped
 from prx_scale.data.sources.base import Item, Source
+from prx_scale.data.workers import WorkerDied, in_order
 from prx_scale.errors import InputError
 
-PR_SET_PDEATHSIG = 1
 _REDUCED = (8, 4, 2, 1)
 
 
@@ -73,48 +66,15 @@ def looked(looker: Looker, tasks: Iterable[Task], workers: int) -> Generator[tup
     Raises:
         InputError: a process died.
     """
-    if workers < 2:
-        yield from ((task, looker.look(task)) for task in tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(looker,))
-    waiting: deque[tuple[Task, Future[list[Row]]]] = deque()
     try:
-        for task in tasks:
-            waiting.append((task, pool.submit(_look, task)))
-            if len(waiting) > workers + 2:
-                yield _answered(looker, *waiting.popleft())
-        while waiting:
-            yield _answered(looker, *waiting.popleft())
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _answered(looker: Looker, task: Task, future: Future[list[Row]]) -> tuple[Task, list[Row]]:
-    try:
-        return task, future.result()
-    except BrokenProcessPool as error:
+        yield from in_order(looker.look, tasks, workers)
+    except WorkerDied as error:
+        task: Task = error.task  # pyright: ignore[reportAssignmentType]
         raise InputError(
             f"{looker.source.shards[task.shard]}: a process that decodes images died at samples {task.start} to "
             f"{task.stop - 1} or soon after, perhaps for want of memory: what is scored is kept; go on with the same "
             "command and fewer --workers"
         ) from error
-
-
-_mine: Looker
-
-
-def _start(looker: Looker) -> None:
-    """In a worker: take the work, end with the parent, and leave Ctrl-C to it."""
-    global _mine
-    _mine = looker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _look(task: Task) -> list[Row]:
-    return _mine.look(task)
 
 
 def _row(item: Item, preparers: list[Preparer]) -> Row:

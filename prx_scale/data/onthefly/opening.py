@@ -24,7 +24,7 @@ from prx_scale.data.onthefly.making import Drawn
 from prx_scale.data.onthefly.producing import Production
 from prx_scale.data.onthefly.schedule import Buckets, Schedule
 from prx_scale.data.onthefly.stream import OnTheFly
-from prx_scale.data.onthefly.survey import Survey, kept_survey
+from prx_scale.data.onthefly.survey import Crew, Survey, kept_survey
 from prx_scale.data.skips import SkipLog
 from prx_scale.data.store import Store
 from prx_scale.data.trained import with_weights
@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 SURVEYS = "surveys"
 _SECONDS_BETWEEN_LINES = 10.0
+_WORTH_A_PROCESS = 10_000
+"""Samples whose heads are read in the time that a process takes to start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,10 +99,16 @@ def surveyed(run: RunConfig, planned: Planned, study: Path, unwanted: Callable[[
         Numbered(planned.source),
         planned.plan.preparer,
         decode=run.encoding.survey == "images",
-        threads=run.encoding.threads or cores(),
+        crew=_crew(run, planned.plan.draft.data.samples),
         step=_Progress(run.data.path, planned.plan.draft.data.samples, unwanted),
         unwanted=unwanted,
     )
+
+
+def _crew(run: RunConfig, samples: int) -> Crew:
+    """All cores, for whoever trains waits for it; processes only where there is enough for each to do."""
+    threads = run.encoding.threads or cores()
+    return Crew(workers=max(1, min(threads, samples // _WORTH_A_PROCESS)), threads=threads)
 
 
 class _Progress:

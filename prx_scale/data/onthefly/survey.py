@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -16,14 +17,20 @@ from prx_scale.data.decode import open_image
 from prx_scale.data.encoding.preparing import Preparer
 from prx_scale.data.encoding.reading import Numbered, prepared
 from prx_scale.data.samples import RawSample, Skipped
+from prx_scale.data.sources.base import Source
 from prx_scale.data.store.recipe import Preprocessing, Resolution
 from prx_scale.data.store.writing import write_bytes
+from prx_scale.data.workers import WorkerDied, in_order
 from prx_scale.errors import InputError
 from prx_scale.locks import in_turn
 
 _AT_ONCE = 256
 _TINY = Resolution(image_size=16, buckets=(Bucket(height=16, width=16),))
 """That every image is decoded for, whatever sizes runs have."""
+
+
+_Found = Iterator[tuple[int, tuple[int, int], Mapping[str, str]]]
+"""Number, (height, width) and captions of each sample that can be used."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,12 +112,25 @@ class Survey:
             raise InputError(f"{file}: no survey of samples ({error}); delete it, and it is made again") from error
 
 
+@dataclass(frozen=True, kw_only=True)
+class Crew:
+    """Who looks at samples."""
+
+    workers: int = 1
+    """Processes beside this one; below 2 it looks itself."""
+    threads: int = 1
+    """That decode, in all."""
+
+
+_ALONE = Crew()
+
+
 def survey(
     data: Numbered,
     preparer: Preparer,
     *,
     decode: bool = False,
-    threads: int = 1,
+    crew: Crew = _ALONE,
     step: Callable[[int], None] = lambda done: None,
 ) -> Survey:
     """Look at every sample.
@@ -119,17 +139,27 @@ def survey(
         data: the samples.
         preparer: what makes them ready.
         decode: images too, which finds those that are damaged behind their head.
-        threads: that decode.
+        crew: who looks.
         step: is told how many more are done.
+
+    Raises:
+        InputError: a process died.
     """
     sizes = np.zeros((len(data), 2), dtype=np.int32)
     kinds = np.zeros(len(data), dtype=np.uint32)
-    for first in range(0, len(data), _AT_ONCE):
-        numbers = np.arange(first, min(first + _AT_ONCE, len(data)), dtype=np.int64)
-        for number, found in _looked(data, numbers, preparer, threads) if decode else _heads(data, numbers, preparer):
-            sizes[number], captions = found
-            kinds[number] = sum(1 << place for place, kind in enumerate(preparer.kinds) if kind in captions)
-        step(len(numbers))
+    look = _Look(source=data.source, preparer=preparer, threads=max(1, crew.threads // crew.workers) if decode else 0)
+    tasks = [(first, min(first + _AT_ONCE, len(data))) for first in range(0, len(data), _AT_ONCE)]
+    try:
+        for (first, stop), found in in_order(look, tasks, crew.workers):
+            sizes[first:stop], kinds[first:stop] = found
+            step(stop - first)
+    except WorkerDied as error:
+        step(0)  # which ends this where a signal that went to all has ended the process
+        first, stop = error.task  # pyright: ignore[reportGeneralTypeIssues]
+        raise InputError(
+            f"{data.source.spec}: a process that looks up sizes and captions died at samples {first} to {stop - 1} or "
+            "soon after, perhaps for want of memory: start again, with fewer [encoding] threads"
+        ) from error
     return Survey(fingerprint=data.source.fingerprint(), sizes=sizes, kinds=kinds, names=preparer.kinds, decoded=decode)
 
 
@@ -139,7 +169,7 @@ def kept_survey(
     preparer: Preparer,
     *,
     decode: bool = False,
-    threads: int = 1,
+    crew: Crew = _ALONE,
     step: Callable[[int], None] = lambda done: None,
     unwanted: Callable[[], bool] = lambda: False,
 ) -> Survey:
@@ -152,19 +182,20 @@ def kept_survey(
         data: the samples.
         preparer: what makes them ready.
         decode: images too.
-        threads: that decode.
+        crew: who looks.
         step: is told how many more are done, while it is made.
         unwanted: whether to stop waiting for another process.
 
     Raises:
         NoLongerWanted: while waiting.
+        InputError: a process died.
     """
     if found := _kept(file, data, preparer, decode):
         return found
     with in_turn(file.with_suffix(".lock"), unwanted):
         if found := _kept(file, data, preparer, decode):
             return found
-        made = survey(data, preparer, decode=decode, threads=threads, step=step)
+        made = survey(data, preparer, decode=decode, crew=crew, step=step)
         made.save(file)
         return made
 
@@ -177,19 +208,38 @@ def _kept(file: Path, data: Numbered, preparer: Preparer, decode: bool) -> Surve
     return found if same and (found.decoded or not decode) else None
 
 
-_Found = list[tuple[int, tuple[tuple[int, int], dict[str, str]]]]
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """Height, width and kinds of captions of samples first to stop."""
 
+    source: Source
+    preparer: Preparer
+    threads: int
+    """That decode images; 0 reads heads."""
 
-def _heads(data: Numbered, numbers: NDArray[np.int64], preparer: Preparer) -> _Found:
-    found: _Found = []
-    for number, item in zip(numbers.tolist(), data.fetch(numbers), strict=True):
-        if isinstance(item, RawSample):
-            image = open_image(item, preparer.limits)
-            if not isinstance(image, Skipped):
-                found.append((number, (image.size, preparer.captions(number, item))))
-    return found
+    @cached_property
+    def data(self) -> Numbered:
+        """Numbered in the process that looks."""
+        return Numbered(self.source)
 
+    def __call__(self, task: tuple[int, int]) -> tuple[NDArray[np.int32], NDArray[np.uint32]]:
+        first, stop = task
+        numbers = np.arange(first, stop, dtype=np.int64)
+        sizes, kinds = np.zeros((len(numbers), 2), dtype=np.int32), np.zeros(len(numbers), dtype=np.uint32)
+        names = self.preparer.kinds
+        for number, size, captions in self._decoded(numbers) if self.threads else self._heads(numbers):
+            sizes[number - first] = size
+            kinds[number - first] = sum(1 << place for place, name in enumerate(names) if name in captions)
+        return sizes, kinds
 
-def _looked(data: Numbered, numbers: NDArray[np.int64], preparer: Preparer, threads: int) -> _Found:
-    ready = prepared(data, numbers, replace(preparer, resolutions=(_TINY,)), threads)
-    return [(number, (each.size, dict(each.captions))) for number, each in ready if not isinstance(each, Skipped)]
+    def _heads(self, numbers: NDArray[np.int64]) -> _Found:
+        for number, item in zip(numbers.tolist(), self.data.fetch(numbers), strict=True):
+            if isinstance(item, RawSample):
+                image = open_image(item, self.preparer.limits)
+                if not isinstance(image, Skipped):
+                    yield number, image.size, self.preparer.captions(number, item)
+
+    def _decoded(self, numbers: NDArray[np.int64]) -> _Found:
+        for number, each in prepared(self.data, numbers, replace(self.preparer, resolutions=(_TINY,)), self.threads):
+            if not isinstance(each, Skipped):
+                yield number, each.size, each.captions

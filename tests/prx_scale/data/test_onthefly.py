@@ -23,7 +23,7 @@ from prx_scale.data.onthefly.opening import Part, surveyed
 from prx_scale.data.onthefly.schedule import Planner
 from prx_scale.data.onthefly.slots import read, shared, slot_bytes, write
 from prx_scale.data.onthefly.stream import OnTheFly
-from prx_scale.data.onthefly.survey import Survey, kept_survey, survey
+from prx_scale.data.onthefly.survey import Crew, Survey, kept_survey, survey
 from prx_scale.data.store import Store
 from prx_scale.errors import InputError
 from prx_scale.locks import NoLongerWanted, in_turn
@@ -181,6 +181,19 @@ def test_of_those_who_ask_at_once_one_makes_the_survey(run: RunConfig, tmp_path:
         each.join()
     assert steps == [60]
     assert np.array_equal(Survey.load(file).sizes, survey(Numbered(planned.source), planned.plan.preparer).sizes)
+
+
+@pytest.mark.slow
+def test_processes_look_up_the_same(run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = planned_images(run, "x")
+    data, preparer = Numbered(planned.source), planned.plan.preparer
+    monkeypatch.setattr("prx_scale.data.onthefly.survey._AT_ONCE", 7)
+    for decode in (False, True):
+        alone = survey(data, preparer, decode=decode)
+        steps = list[int]()
+        beside = survey(data, preparer, decode=decode, crew=Crew(workers=2, threads=2), step=steps.append)
+        assert np.array_equal(alone.sizes, beside.sizes) and np.array_equal(alone.kinds, beside.kinds)
+        assert steps == [7] * 8 + [4]
 
 
 def test_a_survey_ends_when_it_is_not_wanted_any_more(run: RunConfig, tmp_path: Path) -> None:
