@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from prx_scale.errors import InputError
 
 _NAMED = 3
 _SHARDS = 10_000
+_LISTED = 1_000_000
 
 
 class SkipLog:
@@ -23,7 +25,8 @@ class SkipLog:
     Args:
         max_skipped: share of all samples seen that may be left out.
         minimum: samples to see before the share counts.
-        path: JSON-lines file that each one is added to, with key, shard, reason and detail.
+        path: JSON-lines file that each one is added to, with key, shard, reason and detail; once, also where it comes
+            again in a later epoch, or in work that goes on after a stop. At most a million are listed.
         source: name of the data, for messages.
     """
 
@@ -36,6 +39,7 @@ class SkipLog:
         """Left out, by reason."""
         self.shards: Counter[str] = Counter()
         """Left out, by shard; of very many shards those with the most."""
+        self._listed = set[int]() if path is None else _listed(path)
         self._file = None if path is None else path.open("a", encoding="utf-8", buffering=1)
 
     def __enter__(self) -> Self:
@@ -68,8 +72,7 @@ class SkipLog:
         for each in skipped:
             self.reasons[str(each.reason)] += 1
             self.shards[each.shard] += 1
-            if self._file is not None:
-                self._file.write(json.dumps(asdict(each)) + "\n")
+            self._list(each)
         if len(self.shards) > 2 * _SHARDS:
             self.shards = Counter(dict(self.shards.most_common(_SHARDS)))
         if self.seen >= self.minimum and self.share > self.max_skipped:
@@ -88,6 +91,12 @@ class SkipLog:
             self._file.close()
             self._file = None
 
+    def _list(self, each: Skipped) -> None:
+        if self._file is None or len(self._listed) >= _LISTED or (name := _name(asdict(each))) in self._listed:
+            return
+        self._listed.add(name)
+        self._file.write(json.dumps(asdict(each)) + "\n")
+
     def _too_many(self) -> str:
         worst = ", ".join(f"{shard} ({count:,})" for shard, count in self.shards.most_common(_NAMED))
         listed = f"; all are listed in {self.path}" if self.path else ""
@@ -95,3 +104,18 @@ class SkipLog:
             f"{self.summary()}; that is {self.share:.1%}, and at most {self.max_skipped:.1%} may be "
             f"(max_skipped); most of them in {worst}{listed}"
         )
+
+
+def _listed(path: Path) -> set[int]:
+    """What a list has; a last line that was cut short is taken away."""
+    if not path.exists():
+        return set()
+    whole = path.read_bytes()
+    if cut := whole[whole.rfind(b"\n") + 1 :]:
+        os.truncate(path, len(whole) - len(cut))
+    return {_name(json.loads(line)) for line in whole.split(b"\n")[:-1]}
+
+
+def _name(row: Mapping[str, object]) -> int:
+    """A number for a sample; of a million samples two share one with a probability of 3e-8."""
+    return hash((row["shard"], row["key"], str(row["reason"])))

@@ -40,6 +40,25 @@ def test_too_many_end_the_work_and_name_the_worst_shards(tmp_path: Path) -> None
     )
 
 
+def test_each_sample_is_listed_once_also_after_a_kill_in_the_middle_of_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "skipped.jsonl"
+    with SkipLog(path=path, max_skipped=1) as log:
+        log.add(3, [skipped(1), skipped(2), skipped(1)])
+    whole = path.read_text()
+    path.write_text(whole + whole[:20])
+    with SkipLog(path=path, max_skipped=1) as log:
+        log.add(4, [skipped(2), skipped(2, shard="b.tar"), skipped(2, reason=Skip.CORRUPT_IMAGE), skipped(3)])
+        assert log.reasons == {"no image": 3, "corrupt image": 1}
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(row["key"], row["reason"]) for row in rows] == [
+        ("a.tar/1", "no image"),
+        ("a.tar/2", "no image"),
+        ("b.tar/2", "no image"),
+        ("a.tar/2", "corrupt image"),
+        ("a.tar/3", "no image"),
+    ]
+
+
 def test_a_share_at_the_bound_is_within_it() -> None:
     log = SkipLog(max_skipped=0.05, minimum=1)
     log.add(100, [skipped(n) for n in range(5)])
