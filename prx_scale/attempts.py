@@ -23,7 +23,7 @@ EARLY_SECONDS = 65.0
 KILLED = "killed: its end was not recorded"
 
 
-class Cause(StrEnum):
+class Ending(StrEnum):
     """Why a start of a run ended."""
 
     DONE = "done"
@@ -86,7 +86,7 @@ class End:
     attempt: int
     state: State
     step: int
-    cause: Cause
+    cause: Ending
     reason: str | None
     time: str
 
@@ -142,7 +142,7 @@ class Attempts:
         self._append(start)
         return start
 
-    def end(self, state: State, step: int, cause: Cause, reason: str | None) -> None:
+    def end(self, state: State, step: int, cause: Ending, reason: str | None) -> None:
         """Note how the last start ended.
 
         Args:
@@ -163,7 +163,7 @@ class Attempts:
         rows = self.rows()
         if rows and isinstance(rows[-1], Start):
             reason = f"job {job.id} (restart {job.restart}) took the run over"
-            self.end(State.INTERRUPTED, rows[-1].from_step, Cause.SUPERSEDED, reason)
+            self.end(State.INTERRUPTED, rows[-1].from_step, Ending.SUPERSEDED, reason)
 
     def retry(self) -> None:
         """Note that the run is to be tried again: what was before counts for no verdict any more."""
@@ -213,7 +213,7 @@ def _row(content: dict[str, Any], where: str) -> Row:
         if cls is Start:
             known["hosts"] = tuple(cast("list[str]", known["hosts"]))
         if cls is End:
-            known["state"], known["cause"] = State(known["state"]), Cause(known["cause"])
+            known["state"], known["cause"] = State(known["state"]), Ending(known["cause"])
         return cls(**known)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: not an attempt of this version ({error})") from error
@@ -274,14 +274,14 @@ def verdict(starts: Counted, job: Job, from_step: int) -> str | None:
 
 def _too_often(starts: Counted) -> str:
     causes = Counter("killed" if end is None else end.cause.value for _, end in starts)
-    preempted = causes[Cause.PREEMPTED.value]
+    preempted = causes[Ending.PREEMPTED.value]
     restarts = f"{len(starts)} restart{'s' if len(starts) > 1 else ''}"
     if preempted == max(causes.values()):
         return f"preempted too often: {restarts}, {preempted} of them preemptions"
     return f"restarted too often: {restarts}, after {', '.join(f'{n} {cause}' for cause, n in causes.most_common())}"
 
 
-def signal_cause(number: int, job: Job | None, seconds: float) -> Cause:
+def signal_cause(number: int, job: Job | None, seconds: float) -> Ending:
     """Why a signal came.
 
     SLURM sends SIGUSR2 ahead of the time limit and, where a site asks for that, of a preemption, and does not say
@@ -293,11 +293,11 @@ def signal_cause(number: int, job: Job | None, seconds: float) -> Cause:
         seconds: since the process started.
     """
     if job is None or number == signal.SIGINT:
-        return Cause.SIGNAL
+        return Ending.SIGNAL
     ahead = job.signal_seconds if number == signal.SIGUSR2 else 0.0
     if job.limit_seconds is not None and seconds >= job.limit_seconds - ahead - EARLY_SECONDS:
-        return Cause.TIME_LIMIT
-    return Cause.PREEMPTED
+        return Ending.TIME_LIMIT
+    return Ending.PREEMPTED
 
 
 def signal_reason(number: int, job: Job | None, seconds: float) -> str:
@@ -309,10 +309,10 @@ def signal_reason(number: int, job: Job | None, seconds: float) -> str:
         seconds: since the process started.
     """
     name, cause = signal.Signals(number).name, signal_cause(number, job, seconds)
-    if job is None or cause is Cause.SIGNAL:
+    if job is None or cause is Ending.SIGNAL:
         return f"asked to stop by {name}; the same command goes on from here"
     after = f"{name} after {_clock(seconds)}"
-    if cause is Cause.TIME_LIMIT:
+    if cause is Ending.TIME_LIMIT:
         return f"time limit of {_clock(job.limit_seconds or 0)}: {after}; a restart goes on from here"
     words = "preempted" if number == signal.SIGUSR2 else "preempted or cancelled"
     return f"{words}: {after}; a restart goes on from here"

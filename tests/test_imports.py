@@ -42,7 +42,7 @@ LIGHT = (
     "prx_scale.sources",
     "prx_scale.data.sources",
     "prx_scale.data.decode",
-    "prx_scale.data.order",
+    "prx_scale.data.lanes",
     "prx_scale.data.skips",
     "prx_scale.lossmetric",
     "prx_scale.metricrows",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from prx_scale.data.decode import Fitted, fit
 from prx_scale.data.imagebatches import FitImages, as_floats, stack_images
-from prx_scale.data.order import order_of
+from prx_scale.data.lanes import order_of
 from prx_scale.data.samples import RawSample
 from prx_scale.data.sources import open_source
 from prx_scale.data.streaming import Share, StreamLoader

@@ -20,7 +20,7 @@ import numpy as np
 from torch.utils.data import Dataset, Sampler
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from prx_scale.data.order import Integers, Order
+from prx_scale.data.lanes import Integers, LaneOrder
 from prx_scale.data.samples import RawSample, Skipped
 from prx_scale.data.skips import SkipLog
 from prx_scale.data.sources.base import Source
@@ -87,7 +87,7 @@ class StreamLoader(Generic[T, B]):
     def __init__(
         self,
         source: Source,
-        order: Order,
+        order: LaneOrder,
         share: Share,
         *,
         prepare: Prepare[T],
@@ -187,7 +187,9 @@ class _Starts(Sampler[int]):
 class _Batches(Dataset["_Result[Any] | InputError"], Generic[T, B]):
     """Batches by their first position."""
 
-    def __init__(self, source: Source, order: Order, share: Share, prepare: Prepare[T], collate: Collate[T, B]) -> None:
+    def __init__(
+        self, source: Source, order: LaneOrder, share: Share, prepare: Prepare[T], collate: Collate[T, B]
+    ) -> None:
         self._source, self._order, self._share = source, order, share
         self._prepare, self._collate = prepare, collate
 

@@ -12,7 +12,7 @@ TIME_FREQUENCIES = 256
 SIZE_FREQUENCIES = 256
 """Width of the sinusoids of one size in pixels."""
 SIZES = 6
-"""Numbers that a size-conditioned model is told: `prx_scale.data.framing.Framing.conditioning`."""
+"""Numbers of `prx_scale.data.framing.Framing.conditioning`, which stores keep and size-conditioned models are told."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.checkpoint.api import CheckpointException
 
-from prx_scale.attempts import Cause
+from prx_scale.attempts import Ending
 from prx_scale.commands import exits
 from prx_scale.errors import InputError
 from prx_scale.owner import Superseded
@@ -44,13 +44,13 @@ class Kind(StrEnum):
         return known.get(self)
 
     @property
-    def cause(self) -> Cause:
+    def cause(self) -> Ending:
         """What the attempts say."""
         return {
-            Kind.AGAIN: Cause.CONNECTION,
-            Kind.FOR_GOOD: Cause.FAILED,
-            Kind.BAD_INPUT: Cause.BAD_INPUT,
-            Kind.SUPERSEDED: Cause.SUPERSEDED,
+            Kind.AGAIN: Ending.CONNECTION,
+            Kind.FOR_GOOD: Ending.FAILED,
+            Kind.BAD_INPUT: Ending.BAD_INPUT,
+            Kind.SUPERSEDED: Ending.SUPERSEDED,
         }[self]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from parallel.titan import MetricsProcessor
-from prx_scale.attempts import Attempts, Cause, Job
+from prx_scale.attempts import Attempts, Ending, Job
 from prx_scale.config import RunConfig
 from prx_scale.owner import Fence
 from prx_scale.runs import RunInfo, RunRecord, State, TrainRow, ValidationRow, Weights, now
@@ -129,7 +129,7 @@ class Recorder:
             if record:
                 record.write(info)
 
-    def ended(self, state: State, step: int, cause: Cause, reason: str | None = None, **changes: Any) -> None:
+    def ended(self, state: State, step: int, cause: Ending, reason: str | None = None, **changes: Any) -> None:
         """Record how training ended, if it was recorded that it started.
 
         Args:
@@ -144,7 +144,7 @@ class Recorder:
                 self._update(record, state, step, reason=reason, **changes)
                 Attempts(record.folder).end(state, step, cause, reason)
 
-    def last_word(self, folder: Path, state: State, step: int, cause: Cause, reason: str) -> None:
+    def last_word(self, folder: Path, state: State, step: int, cause: Ending, reason: str) -> None:
         """Record an end, from any process and thread; nothing of this process is recorded after it.
 
         Args:

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from parallel.checkpoints import finished_steps, set_aside_damaged
 from parallel.liveness import DIED, Death, watched
 from parallel.titan import latest_step, process_group_environment
-from prx_scale.attempts import Attempts, Cause, Job, signal_cause, signal_reason
+from prx_scale.attempts import Attempts, Ending, Job, signal_cause, signal_reason
 from prx_scale.choices import check_choices
 from prx_scale.config import RunConfig
 from prx_scale.data.encoding.fromrun import planned_images
@@ -227,11 +227,11 @@ class _Process:
             trainer.train()
         except NonFiniteLoss as error:
             good = error.last_good_step
-            self.recorder.ended(State.FAILED, trainer.step, Cause.FAILED, str(error), last_good_step=good)
+            self.recorder.ended(State.FAILED, trainer.step, Ending.FAILED, str(error), last_good_step=good)
             return State.FAILED
         if trainer.stopped_by:
             return self._stopped(trainer.stopped_by)
-        self.recorder.ended(State.DONE, trainer.step, Cause.DONE)
+        self.recorder.ended(State.DONE, trainer.step, Ending.DONE)
         return State.DONE
 
     def _stopped(self, number: int) -> State:
@@ -265,7 +265,7 @@ class _Process:
                 kind, code = Kind.SUPERSEDED, Kind.SUPERSEDED.exit_code
             logging.error(f"at step {self.step}: {_reason(death, kind)}")
             if write and kind.state:
-                cause = Cause.PEER_DIED if death.kind == DIED else kind.cause
+                cause = Ending.PEER_DIED if death.kind == DIED else kind.cause
                 self.recorder.last_word(self.folder, kind.state, self.step, cause, _reason(death, kind))
         finally:
             logging.shutdown()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prx_scale.attempts import Attempts, Cause, End, Job, Retry, Start, signal_cause, signal_reason
+from prx_scale.attempts import Attempts, End, Ending, Job, Retry, Start, signal_cause, signal_reason
 from prx_scale.errors import InputError
 from prx_scale.runs import State
 
@@ -30,7 +30,7 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     attempts = Attempts(tmp_path)
     assert attempts.rows() == [] and attempts.restarts == 0
     attempts.start(None, 1, 0)
-    attempts.end(State.INTERRUPTED, 40, Cause.SIGNAL, "asked to stop by SIGINT")
+    attempts.end(State.INTERRUPTED, 40, Ending.SIGNAL, "asked to stop by SIGINT")
     attempts.start(job(2, hosts=("n1", "n2")), 16, 40)
     attempts.retry()
     first, end, second, retry = attempts.rows()
@@ -79,7 +79,7 @@ def test_starts_from_the_same_checkpoint_are_counted(tmp_path: Path) -> None:
     assert [attempts.fruitless(step) for step in (0, 200, 400)] == [0, 2, 0]
     assert attempts.verdict(job(), 200) is None
     attempts.start(job(), 1, 200)
-    attempts.end(State.INTERRUPTED, 230, Cause.PEER_DIED, "rank 3 died")
+    attempts.end(State.INTERRUPTED, 230, Ending.PEER_DIED, "rank 3 died")
     said = "started 3 times from step 200 without reaching a new checkpoint; the last one ended: rank 3 died"
     assert attempts.verdict(job(), 200) == said
     assert attempts.verdict(job(), 230) is None
@@ -103,7 +103,7 @@ def test_who_takes_over_notes_the_end_of_who_went_on(tmp_path: Path) -> None:
     attempts.superseded(job(1))
     attempts.superseded(job(2))  # it has an end by now
     _, end = attempts.rows()
-    assert isinstance(end, End) and (end.attempt, end.cause, end.step) == (1, Cause.SUPERSEDED, 40)
+    assert isinstance(end, End) and (end.attempt, end.cause, end.step) == (1, Ending.SUPERSEDED, 40)
     assert end.reason == "job 12_3 (restart 1) took the run over"
 
 
@@ -122,7 +122,7 @@ def test_restarts_are_bounded_and_told_by_cause(tmp_path: Path) -> None:
         assert attempts.verdict(job(max_restarts=30), step) is None
         attempts.start(job(step), 1, step)
         if step % 10 != 9:
-            attempts.end(State.INTERRUPTED, step + 1, Cause.PREEMPTED, "preempted")
+            attempts.end(State.INTERRUPTED, step + 1, Ending.PREEMPTED, "preempted")
     said = "preempted too often: 31 restarts, 28 of them preemptions; raise [slurm] max_restarts or use prx-scale retry"
     assert attempts.verdict(job(max_restarts=30), 31) == said
     attempts.retry()
@@ -134,7 +134,7 @@ def test_restarts_for_other_reasons_are_not_called_preemptions(tmp_path: Path) -
     for step in (0, 10, 20):
         attempts.start(job(), 1, step)
         if step:
-            attempts.end(State.INTERRUPTED, step + 10, Cause.TIME_LIMIT, "time limit")
+            attempts.end(State.INTERRUPTED, step + 10, Ending.TIME_LIMIT, "time limit")
     said = str(attempts.verdict(job(max_restarts=2), 30))
     assert said.startswith("restarted too often: 3 restarts, after 2 time-limit, 1 killed; raise [slurm] max_restarts")
 
@@ -143,22 +143,22 @@ def test_restarts_for_other_reasons_are_not_called_preemptions(tmp_path: Path) -
     ("number", "limit", "seconds", "cause"),
     [
         # Five minutes, of which a minute ran: submitit would call it timed out.
-        (signal.SIGUSR2, 300.0, 60.0, Cause.PREEMPTED),
-        (signal.SIGUSR2, 300.0, 144.0, Cause.PREEMPTED),
-        (signal.SIGUSR2, 300.0, 145.0, Cause.TIME_LIMIT),
-        (signal.SIGUSR2, 300.0, 210.0, Cause.TIME_LIMIT),
-        (signal.SIGUSR2, 4 * 3600.0, 3 * 3600.0, Cause.PREEMPTED),
-        (signal.SIGUSR2, None, 1e6, Cause.PREEMPTED),
-        (signal.SIGTERM, 300.0, 210.0, Cause.PREEMPTED),
-        (signal.SIGTERM, 300.0, 299.0, Cause.TIME_LIMIT),
-        (signal.SIGINT, 300.0, 299.0, Cause.SIGNAL),
+        (signal.SIGUSR2, 300.0, 60.0, Ending.PREEMPTED),
+        (signal.SIGUSR2, 300.0, 144.0, Ending.PREEMPTED),
+        (signal.SIGUSR2, 300.0, 145.0, Ending.TIME_LIMIT),
+        (signal.SIGUSR2, 300.0, 210.0, Ending.TIME_LIMIT),
+        (signal.SIGUSR2, 4 * 3600.0, 3 * 3600.0, Ending.PREEMPTED),
+        (signal.SIGUSR2, None, 1e6, Ending.PREEMPTED),
+        (signal.SIGTERM, 300.0, 210.0, Ending.PREEMPTED),
+        (signal.SIGTERM, 300.0, 299.0, Ending.TIME_LIMIT),
+        (signal.SIGINT, 300.0, 299.0, Ending.SIGNAL),
     ],
 )
 def test_only_near_the_limit_is_a_signal_the_limit(
-    number: int, limit: float | None, seconds: float, cause: Cause
+    number: int, limit: float | None, seconds: float, cause: Ending
 ) -> None:
     assert signal_cause(number, job(limit_seconds=limit), seconds) is cause
-    assert signal_cause(number, None, seconds) is Cause.SIGNAL
+    assert signal_cause(number, None, seconds) is Ending.SIGNAL
 
 
 def test_causes_are_told_in_words() -> None:

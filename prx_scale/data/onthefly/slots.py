@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prx_scale.data.store.bytesizes import latent_bytes, text_bytes
-from prx_scale.data.store.recipe import CONDITIONING, Recipe
+from prx_scale.data.store.recipe import Recipe
 from prx_scale.errors import InputError
+from prx_scale.models.sizes import SIZES
 
 _ALIGNED = 64
 _SHARED = "/dev/shm"
@@ -40,7 +41,7 @@ def slot_bytes(recipe: Recipe, size: int, image_size: int) -> int:
     """
     each = latent_bytes(recipe)[image_size] + sum(text_bytes(recipe).values())
     # Numbers, conditioning, kinds of captions, and lengths of each encoder's states.
-    each += 8 + 4 * CONDITIONING + 4 + 4 * len(recipe.text)
+    each += 8 + 4 * SIZES + 4 + 4 * len(recipe.text)
     arrays = 5 + 5 * len(recipe.text)
     return size * each + arrays * _ALIGNED
 

@@ -23,8 +23,6 @@ FRAMING = 1
 """Raised when the same image and bucket come to mean other pixels."""
 SHARDS_AT_ONCE = 256
 """Of a group that is read from in random order."""
-CONDITIONING = 6
-"""Numbers of `Framing.conditioning`."""
 
 _WHEREABOUTS = ("hub", "folder", "parameters")
 """Fields of a spec that say nothing about what an encoder gives."""

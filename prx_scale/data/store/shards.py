@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from prx_scale.data.samples import Skipped
 from prx_scale.data.store import layout
-from prx_scale.data.store.recipe import CONDITIONING, Recipe
+from prx_scale.data.store.recipe import Recipe
 from prx_scale.data.store.records import ShardRecord, write_record
 from prx_scale.data.store.storage import CODES, Packed
 from prx_scale.data.store.writing import Tensor, Written, write_bytes, write_tensors
 from prx_scale.models.encoders.image.normalisation import LatentStatistics
+from prx_scale.models.sizes import SIZES
 
 FILTERED = "filtered"
 """Why a sample is not in the store, in the table, where a filter says so."""
@@ -74,7 +75,7 @@ class ShardBuilder:
         self.small: dict[int, int] = {each.image_size: 0 for each in recipe.resolutions}
         self._bucket = {size: np.full(self.count, -1, dtype=np.int16) for size in self.small}
         self._row = {size: np.full(self.count, -1, dtype=np.int32) for size in self.small}
-        self._conditioning = {size: np.zeros((self.count, CONDITIONING), dtype=np.int32) for size in self.small}
+        self._conditioning = {size: np.zeros((self.count, SIZES), dtype=np.int32) for size in self.small}
         self._caption = np.full((self.count, len(recipe.captions.kinds)), -1, dtype=np.int32)
         self._latents: dict[tuple[int, int], list[Packed]] = defaultdict(list)
         self._counts = {each.image_size: [0] * len(each.buckets) for each in recipe.resolutions}

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from prx_scale.data.store import layout
 from prx_scale.data.store.batch import EncodedBatch, Numbers, States
-from prx_scale.data.store.recipe import CONDITIONING, Recipe, Resolution
+from prx_scale.data.store.recipe import Recipe, Resolution
 from prx_scale.data.store.shardreader import ShardReader
 from prx_scale.data.store.storage import Packed, empty
 from prx_scale.data.store.tensorfile import mapped
 from prx_scale.errors import InputError
 from prx_scale.models.encoders.registry import TextSpec
+from prx_scale.models.sizes import SIZES
 
 if TYPE_CHECKING:
     from prx_scale.data.store.reader import Store
@@ -108,7 +109,7 @@ class _Room:
 
     def __init__(self, recipe: Recipe, count: int, shape: tuple[int, ...], *, texts: bool) -> None:
         self._recipe = recipe
-        self.conditioning = np.empty((count, CONDITIONING), dtype=np.int32)
+        self.conditioning = np.empty((count, SIZES), dtype=np.int32)
         self.latents = empty((count, *shape), recipe.latents, row_axes=len(shape) - 1)
         self.states = {spec.name: self._states(spec, count) for spec in recipe.text_specs} if texts else {}
 

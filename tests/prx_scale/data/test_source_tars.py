@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prx_scale.data.decode import decode
-from prx_scale.data.order import order_of
+from prx_scale.data.lanes import order_of
 from prx_scale.data.samples import RawSample, Skip, Skipped
 from prx_scale.data.sources import Fields, Item, open_source
 from prx_scale.data.sources.tarfiles import BLOCK, parse_header, split_name

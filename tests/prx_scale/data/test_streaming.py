@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prx_scale.data.imagebatches import FitImages, ImageBatch, as_floats, stack_images
-from prx_scale.data.order import order_of
+from prx_scale.data.lanes import order_of
 from prx_scale.data.samples import RawSample, Skip, Skipped
 from prx_scale.data.skips import SkipLog
 from prx_scale.data.sources import open_source

@@ -12,7 +12,7 @@ import pytest
 
 from parallel.checkpoints import defect, finished_steps, set_aside_damaged
 from prx_scale import runs
-from prx_scale.attempts import Attempts, Cause, End
+from prx_scale.attempts import Attempts, End, Ending
 from tests.prx_scale.training.studies import command, ended, info, run_folder, start, train, write_study
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def test_a_killed_rank_is_named_and_the_restart_is_bitwise(victim: int, two_proc
     assert record["state"] == "interrupted"
     assert said in str(record["reason"]) and "goes on from the last checkpoint" in str(record["reason"])
     last = Attempts(run_folder(study)).rows()[-1]
-    assert isinstance(last, End) and (last.cause, last.reason) == (Cause.PEER_DIED, record["reason"])
+    assert isinstance(last, End) and (last.cause, last.reason) == (Ending.PEER_DIED, record["reason"])
     assert all(code == 0 for code, _ in ended(start(command(study), 2)))
     assert runs.load(study, "train")["step"].to_list() == list(range(1, 61))
     expected = (run_folder(two_processes) / "validation.jsonl").read_bytes()

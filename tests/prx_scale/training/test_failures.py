@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.checkpoint.api import CheckpointException
 
-from prx_scale.attempts import Cause
+from prx_scale.attempts import Ending
 from prx_scale.errors import InputError
 from prx_scale.owner import Superseded
 from prx_scale.runs import State
@@ -146,10 +146,10 @@ def test_words_are_type_and_first_line() -> None:
 
 def test_each_kind_has_its_code_state_and_cause() -> None:
     expected = {
-        Kind.AGAIN: (75, State.INTERRUPTED, Cause.CONNECTION),
-        Kind.FOR_GOOD: (1, State.FAILED, Cause.FAILED),
-        Kind.BAD_INPUT: (2, State.INTERRUPTED, Cause.BAD_INPUT),
-        Kind.SUPERSEDED: (1, None, Cause.SUPERSEDED),
+        Kind.AGAIN: (75, State.INTERRUPTED, Ending.CONNECTION),
+        Kind.FOR_GOOD: (1, State.FAILED, Ending.FAILED),
+        Kind.BAD_INPUT: (2, State.INTERRUPTED, Ending.BAD_INPUT),
+        Kind.SUPERSEDED: (1, None, Ending.SUPERSEDED),
     }
     assert {kind: (kind.exit_code, kind.state, kind.cause) for kind in Kind} == expected
     errors = {

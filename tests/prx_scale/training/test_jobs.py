@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from prx_scale import runs
-from prx_scale.attempts import Attempts, Cause, End, Job, Start
+from prx_scale.attempts import Attempts, End, Ending, Job, Start
 from prx_scale.owner import read_owner, take
 from prx_scale.runs import RunRecord, State
 from prx_scale.study import load
@@ -84,9 +84,9 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step_and_the_restart_is_b
     assert losses[0].equals(losses[1])
     first, stopped, second, done = rows(study)
     assert isinstance(first, Start) and (first.executor, first.job, first.from_step) == ("slurm", "7", 0)
-    assert isinstance(stopped, End) and (stopped.cause, stopped.step) == (Cause.PREEMPTED, step)
+    assert isinstance(stopped, End) and (stopped.cause, stopped.step) == (Ending.PREEMPTED, step)
     assert isinstance(second, Start) and (second.attempt, second.restart, second.from_step) == (2, 1, step)
-    assert isinstance(done, End) and (done.attempt, done.cause, done.state) == (2, Cause.DONE, State.DONE)
+    assert isinstance(done, End) and (done.attempt, done.cause, done.state) == (2, Ending.DONE, State.DONE)
 
 
 def test_a_signal_during_start_up_ends_all_before_they_train(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_signal_during_start_up_ends_all_before_they_train(tmp_path: Path) -> 
     assert [code for code, _ in ended(ranks, SECONDS)] == [130, 130]
     assert (info(study)["state"], info(study)["step"]) == ("interrupted", 0)
     assert not (run_folder(study) / "train.jsonl").exists()
-    assert [row.cause for row in rows(study) if isinstance(row, End)] == [Cause.PREEMPTED]
+    assert [row.cause for row in rows(study) if isinstance(row, End)] == [Ending.PREEMPTED]
 
 
 def test_an_error_is_written_down_with_its_type_and_words(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_an_error_is_written_down_with_its_type_and_words(tmp_path: Path) -> Non
     assert code == 1 and "and more about it" in errors
     record = info(study)
     assert (record["state"], record["reason"]) == ("failed", "ValueError: a sample has no image")
-    assert [row.cause for row in rows(study) if isinstance(row, End)] == [Cause.FAILED]
+    assert [row.cause for row in rows(study) if isinstance(row, End)] == [Ending.FAILED]
 
 
 def test_an_error_of_another_process_is_written_down_by_the_first(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_an_error_of_another_process_is_written_down_by_the_first(tmp_path: Path
     record = info(study)
     assert record["state"] == "failed"
     assert str(record["reason"]).startswith("ValueError: a sample has no image (rank 1 on ")
-    assert [row.cause for row in rows(study) if isinstance(row, End)] == [Cause.FAILED]
+    assert [row.cause for row in rows(study) if isinstance(row, End)] == [Ending.FAILED]
 
 
 def test_a_replaced_job_writes_nothing_more(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_job_that_takes_over_ends_the_other_and_goes_on(tmp_path: Path) -> Non
     assert runs.load(study, "train")["step"].to_list() == list(range(1, 41))
     _, replaced, going_on, done = rows(study)
     assert isinstance(replaced, End) and isinstance(going_on, Start) and isinstance(done, End)
-    assert (replaced.cause, going_on.restart, done.cause) == (Cause.SUPERSEDED, 1, Cause.DONE)
+    assert (replaced.cause, going_on.restart, done.cause) == (Ending.SUPERSEDED, 1, Ending.DONE)
     assert going_on.from_step >= 6
 
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prx_scale.data.order import Order, shuffled
+from prx_scale.data.lanes import LaneOrder, shuffled
 
 COUNTS = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any)
 
 
-def seen(order: Order, start: int, stop: int) -> list[tuple[int, int]]:
+def seen(order: LaneOrder, start: int, stop: int) -> list[tuple[int, int]]:
     shards, places = order.places(np.arange(start, stop, dtype=np.int64))
     return list(zip(shards.tolist(), places.tolist(), strict=True))
 
@@ -23,7 +23,7 @@ def everything(counts: list[int]) -> list[tuple[int, int]]:
 
 @given(COUNTS, st.integers(0, 2**62), st.integers(1, 9), st.integers(1, 50), st.integers(0, 5))
 def test_every_epoch_has_every_sample_once(counts: list[int], seed: int, lanes: int, window: int, epoch: int) -> None:
-    order = Order(counts=counts, seed=seed, lanes=lanes, window=window)
+    order = LaneOrder(counts=counts, seed=seed, lanes=lanes, window=window)
     start = epoch * order.total
     assert sorted(seen(order, start, start + order.total)) == everything(counts)
 
@@ -32,9 +32,9 @@ def test_every_epoch_has_every_sample_once(counts: list[int], seed: int, lanes: 
 def test_a_place_depends_on_its_position_alone(
     counts: list[int], seed: int, lanes: int, window: int, data: st.DataObject
 ) -> None:
-    order = Order(counts=counts, seed=seed, lanes=lanes, window=window)
+    order = LaneOrder(counts=counts, seed=seed, lanes=lanes, window=window)
     asked = data.draw(st.lists(st.integers(0, 4 * order.total), min_size=1, max_size=30))
-    shards, places = Order(counts=counts, seed=seed, lanes=lanes, window=window).places(np.array(asked))
+    shards, places = LaneOrder(counts=counts, seed=seed, lanes=lanes, window=window).places(np.array(asked))
     row = seen(order, 0, 4 * order.total + 1)
     assert [row[position] for position in asked] == list(zip(shards.tolist(), places.tolist(), strict=True))
 
@@ -78,22 +78,22 @@ def test_every_permutation_of_a_few_is_as_likely() -> None:
 
 
 def test_epochs_seeds_and_lanes_have_orders_of_their_own() -> None:
-    order, other = (Order(counts=[50] * 20, seed=seed, lanes=4, window=32) for seed in (0, 1))
+    order, other = (LaneOrder(counts=[50] * 20, seed=seed, lanes=4, window=32) for seed in (0, 1))
     first, second, third = seen(order, 0, 1000), seen(order, 1000, 2000), seen(other, 0, 1000)
     for left, right in ((first, second), (first, third)):
         assert sum(a == b for a, b in zip(left, right, strict=True)) < 20
     assert order.fingerprint() != other.fingerprint()
-    assert order.fingerprint() == Order(counts=[50] * 20, seed=0, lanes=4, window=32).fingerprint()
+    assert order.fingerprint() == LaneOrder(counts=[50] * 20, seed=0, lanes=4, window=32).fingerprint()
 
 
 def test_small_data_may_come_in_any_order() -> None:
     # One shard of 30: what is first is anything, though windows and lanes would allow few.
-    firsts = {seen(Order(counts=[30], seed=seed, lanes=64, window=1024), 0, 1)[0] for seed in range(400)}
+    firsts = {seen(LaneOrder(counts=[30], seed=seed, lanes=64, window=1024), 0, 1)[0] for seed in range(400)}
     assert len(firsts) == 30
 
 
 def test_reading_stays_in_as_many_places_as_there_are_lanes() -> None:
-    order = Order(counts=[1000] * 400, seed=3, lanes=8, window=100)
+    order = LaneOrder(counts=[1000] * 400, seed=3, lanes=8, window=100)
     for start in (0, 123_456, 300_000):
         shards, places = order.places(np.arange(start, start + 8 * 100))
         # Each lane is within one or two windows, so within two or three shards' edges.
@@ -105,7 +105,7 @@ def test_reading_stays_in_as_many_places_as_there_are_lanes() -> None:
 
 
 def test_hundreds_of_millions_of_samples_need_no_table() -> None:
-    order = Order(counts=[10_000] * 40_000, seed=0, lanes=64, window=1024)
+    order = LaneOrder(counts=[10_000] * 40_000, seed=0, lanes=64, window=1024)
     assert order.total == 400_000_000
     at = np.random.default_rng(0).integers(0, 3 * order.total, 2000)
     shards, places = order.places(at)
@@ -117,7 +117,7 @@ def test_hundreds_of_millions_of_samples_need_no_table() -> None:
 
 
 def test_stand_ins_are_of_the_same_epoch_and_spread() -> None:
-    order = Order(counts=[10] * 10, seed=5, lanes=2, window=8)
+    order = LaneOrder(counts=[10] * 10, seed=5, lanes=2, window=8)
     drawn = [order.stand_in(position, attempt) for position in range(100, 200) for attempt in range(30)]
     assert min(drawn) >= 100 and max(drawn) < 200 and len(set(drawn)) == 100
     assert drawn == [order.stand_in(position, attempt) for position in range(100, 200) for attempt in range(30)]

@@ -24,7 +24,7 @@ _Words = NDArray[np.uint64]
 _ROUNDS = 8
 
 
-class Order:
+class LaneOrder:
     """The samples of S shards in a new order each epoch.
 
     Position p lies in epoch p // N for N samples; each epoch has every sample once.
@@ -109,7 +109,7 @@ class _Layout:
     ends: Integers
 
 
-def order_of(source: Source, seed: int, lanes: int | None = None, window: int | None = None) -> Order:
+def order_of(source: Source, seed: int, lanes: int | None = None, window: int | None = None) -> LaneOrder:
     """An order over the samples of a source.
 
     Args:
@@ -118,7 +118,7 @@ def order_of(source: Source, seed: int, lanes: int | None = None, window: int | 
         lanes: places to read at in turns; by default what suits the source.
         window: neighbouring samples that may come in any order; by default what suits the source.
     """
-    return Order(
+    return LaneOrder(
         counts=source.counts(),
         seed=seed,
         lanes=source.locality.lanes if lanes is None else lanes,
