@@ -148,7 +148,10 @@ def _memory(plan: Plan) -> tuple[str, Table]:
             table.add_row(KINDS[name], f"{value / GIB:.2f}", "exact" if name in exact else "tracked")
     table.add_row("peak", f"{best.memory.total / GIB:.2f}", "", style="bold")
     machine = plan.machine
-    table.add_row("may be used", f"{machine.usable_gib:.2f}", f"{machine.headroom_gib:.1f} left free", style="dim")
+    left = f"{machine.headroom_gib:.1f} left free"
+    if machine.encoders_gib:
+        left += f", {machine.encoders_gib:.1f} for encoders"
+    table.add_row("may be used", f"{machine.usable_gib:.2f}", left, style="dim")
     return f"memory of a GPU: {described(best)}", table
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from prx_scale import study
 from prx_scale.errors import InputError
-from prx_scale.planning import choices_of, planned
+from prx_scale.planning import choices_of, encoders_gib, planned
 from prx_scale.turns import Turns
 
 if TYPE_CHECKING:
@@ -58,14 +58,25 @@ def works_of(run: RunConfig, machine: Machine, *, averages: bool = True) -> tupl
         run: of a study.
         machine: what a GPU does.
         averages: averaged weights are kept.
+
+    Raises:
+        InputError: encoders leave no memory to train in.
     """
+    machine = replace(machine, encoders_gib=encoders_gib(run))
+    if machine.usable_gib <= 0:
+        raise InputError(
+            f"{run.id}: [encoding]: the text encoders of {run.encoding.processes} processes hold "
+            f"{machine.encoders_gib:.1f} of the {machine.memory_gib:g} GiB of one {machine.gpu}, which leaves nothing "
+            'to train in; take fewer processes, device = "cpu", or a store'
+        )
     parts = [(part.name, replace(planned(part.run), averages=averages)) for part in Turns(run).parts()]
     return tuple(Work(run=own, machine=machine, choices=choices_of(own), stage=name) for name, own in parts)
 
 
 def _costs(work: Work) -> tuple[object, ...]:
     run, training = work.run, work.run.training
-    return run.shape, training.batch, training.steps, training.precision, training.optimizer, run.parallel
+    held = work.machine.encoders_gib
+    return run.shape, held, training.batch, training.steps, training.precision, training.optimizer, run.parallel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,7 +74,9 @@ def _size(run: RunConfig, table: SlurmTable, where: str) -> Sized:
     rates = machine(table.gpu, precision=run.training.precision, per_node=table.gpus_per_node)
     nodes = table.nodes or 1
     while True:
-        plans = [plan(work.run, nodes * table.gpus_per_node, rates, work.choices) for work in works_of(run, rates)]
+        plans = [
+            plan(work.run, nodes * table.gpus_per_node, work.machine, work.choices) for work in works_of(run, rates)
+        ]
         if all(made.fits for made in plans):
             minutes = math.ceil(sum(made.seconds for made in plans) * MARGIN / 60) + START_MINUTES
             return Sized(nodes=nodes, minutes=min(LONGEST_MINUTES, minutes))

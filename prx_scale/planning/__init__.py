@@ -4,6 +4,7 @@ Importing it needs no torch; `plan` does.
 """
 
 from prx_scale.planning.candidates import Choices, choices_of
+from prx_scale.planning.encoders import encoders_gib
 from prx_scale.planning.hardware import GPUS, Machine, machine
 from prx_scale.planning.planner import Estimate, Plan, plan
 from prx_scale.planning.report import to_json
@@ -18,6 +19,7 @@ __all__ = [
     "Plan",
     "PlannedRun",
     "choices_of",
+    "encoders_gib",
     "machine",
     "plan",
     "planned",

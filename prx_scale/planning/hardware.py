@@ -174,11 +174,13 @@ class Machine:
     memory_share: float = MEMORY_SHARE
     link_share: float = LINK_SHARE
     headroom_gib: float = HEADROOM_GIB
+    encoders_gib: float = 0.0
+    """Of weights that encode while a run trains."""
 
     @property
     def usable_gib(self) -> float:
         """Memory that a run may fill."""
-        return self.memory_gib - self.headroom_gib
+        return self.memory_gib - self.headroom_gib - self.encoders_gib
 
 
 def machine(

@@ -20,6 +20,7 @@ from prx_scale.planning.planner import Estimate, Plan
 CLOSED_FORM = "closed form from the architecture, equal to the built model and to torch's FLOP counter"
 SHARDS = "sizes of the shards that FSDP2 and tensor parallelism make of this model on these processes, padding included"
 TRACKED = "torch's memory tracker over the training step of 4 blocks on fake tensors, and what one block more adds"
+ENCODERS = "parameters of the published text encoders x processes x bytes; what they compute with is not counted"
 ROOFLINE = (
     "roofline over the step's counted operators and collectives; rates of the hardware table; no GPU was measured"
 )
@@ -87,6 +88,7 @@ def to_json(plan: Plan, price: float) -> dict[str, Any]:
         **sizes_of(plan.counts, plan.flops_per_image, plan.images),
         "layout": {**asdict(best.layout), "name": best.layout.name},
         "fits": number(plan.fits, "estimate", f"total against {plan.machine.usable_gib:.1f} GiB of a GPU"),
+        "encoders_gib": number(plan.machine.encoders_gib, "estimate", ENCODERS),
         "remedy": plan.remedy or None,
         "memory_gib": memory_json(best.memory),
         "memory_moment": best.memory.moment,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from parallel.costs import Memory, Operation, Operations, Passes
-from prx_scale.config import Parallel, Training
+from prx_scale.commands.plan_study import works_of
+from prx_scale.config import Data, Model, Parallel, RunConfig, Training
+from prx_scale.encodingtable import Encoding
 from prx_scale.errors import InputError
 from prx_scale.planning import GPUS, Choices, PlannedRun, machine, sd3_run
 from prx_scale.planning.candidates import meshes
@@ -146,3 +150,28 @@ def test_every_gpu_of_the_table_says_where_its_numbers_are_from() -> None:
         assert gpu.source
         assert gpu.bfloat16_tflops > gpu.float32_tflops
         assert gpu.link_gbs >= gpu.network_gbs
+
+
+def test_text_encoders_on_the_gpu_that_trains_take_their_weights_off_what_may_be_filled() -> None:
+    rates = machine("h100", precision="bfloat16")
+    encoding = Encoding(text_encoders=("clip-l", "clip-g=/weights", "t5"), processes=2)
+    sizes = (
+        "channels 16",
+        "downsampling 8",
+        "context 4096",
+        "pooled 2048",
+        "text t5 0 154 0 4096 0 2048",
+        "buckets 256 256x256",
+    )
+    data, training = Data(dataset="images", path="x", image_size=256, sizes=sizes), Training(steps=10)
+    run = RunConfig(study="s", model=Model(depth=2), data=data, training=training, encoding=encoding)
+    weights = 123_060_480 + 694_659_840 + 4_762_310_656
+    (work,) = works_of(run, rates)
+    assert work.machine.encoders_gib == pytest.approx(2 * 2 * weights / 2**30)
+    assert work.machine.usable_gib == pytest.approx(79.1 - 6 - 2 * 2 * weights / 2**30)
+    for other in (replace(encoding, device="cpu"), Encoding()):
+        store = replace(run, data=replace(data, dataset="store"), encoding=other)
+        assert works_of(store, rates)[0].machine == rates
+    many = replace(run, encoding=replace(encoding, precision="float32", processes=4))
+    with pytest.raises(InputError, match=r"encoders of 4 processes hold 83\.1 of the 79\.1 GiB of one h100.*a store"):
+        works_of(many, rates)
