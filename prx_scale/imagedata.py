@@ -16,6 +16,8 @@ from prx_scale.config import RunConfig
 from prx_scale.encodingtable import TEXT_KEYS, Encoding
 from prx_scale.errors import InputError
 from prx_scale.models.encoders.combinations import inputs_of_encoders
+from prx_scale.stages import alone
+from prx_scale.stagetables import Source, Stage
 from prx_scale.starts import keep, kept
 from prx_scale.stores import check_keys, content_of
 from prx_scale.storesizes import lines_of
@@ -90,16 +92,28 @@ class ImageFinder:
         """
         check_keys(run, where)
         _check_tables(run, where)
+        stages = tuple(
+            replace(stage, data=tuple(self._source(run, stage, each, where) for each in stage.sources))
+            for stage in run.stages
+        )
+        return replace(self._find(run, where, "[data]").fill(run), stages=stages)
+
+    def _source(self, run: RunConfig, stage: Stage, source: Source, where: str) -> Source:
+        here = f"[[stage]] '{stage.name}' data"
+        found = self._find(alone(run, source), where, here)
+        return replace(source, path=found.path, content=found.content, sizes=found.sizes)
+
+    def _find(self, run: RunConfig, where: str, key: str) -> FoundImages:
         asked = _asked(run)
         if asked not in self.found:
-            self.found[asked] = self.kept.get(asked) or _found(_absolute(run, self.folder), where)
+            self.found[asked] = self.kept.get(asked) or _found(_absolute(run, self.folder), where, key)
         found = self.found[asked]
         if run.data.content and run.data.content != found.content:
             raise InputError(
-                f"{where} [data] content: {run.data.content}, but what [data] and [encoding] name gives "
+                f"{where} {key} content: {run.data.content}, but what {key} and [encoding] name gives "
                 f"{found.content}; leave it out to take it"
             )
-        return found.fill(run)
+        return found
 
 
 def check_unchanged(run: RunConfig, where: str) -> None:
@@ -112,13 +126,19 @@ def check_unchanged(run: RunConfig, where: str) -> None:
     Raises:
         InputError: says what differs.
     """
-    found = _found(run, where)
-    if found.content != run.data.content:
-        raise InputError(
-            f"{where}: {run.data.path} and the encoders give {found.content}, but the run trains on "
-            f"{run.data.content}; a run goes on with the data that it began with; for new runs on these, remove "
-            f"{IMAGES} beside the study file"
-        )
+    for own in {each.data.content: each for each in _alone(run)}.values():
+        found = _found(own, where)
+        if found.content != own.data.content:
+            raise InputError(
+                f"{where}: {own.data.path} and the encoders give {found.content}, but the run trains on "
+                f"{own.data.content}; a run goes on with the data that it began with; for new runs on these, remove "
+                f"{IMAGES} beside the study file"
+            )
+
+
+def _alone(run: RunConfig) -> list[RunConfig]:
+    """The run on each of its sources alone, on that of [data] first."""
+    return [run, *(alone(run, source) for stage in run.stages for source in stage.sources)]
 
 
 def _made(each: dict[str, Any]) -> FoundImages:
@@ -155,12 +175,12 @@ def _absolute(run: RunConfig, folder: Path) -> RunConfig:
     )
 
 
-def _found(run: RunConfig, where: str) -> FoundImages:
+def _found(run: RunConfig, where: str, key: str = "[data]") -> FoundImages:
     from prx_scale.data.encoding.fromrun import planned_images, planned_text
     from prx_scale.data.store import Store
 
     if run.data.dataset == "images":
-        planned = planned_images(run, where)
+        planned = planned_images(run, where, key)
         draft, content = planned.plan.draft, planned.content
     else:
         try:
@@ -181,18 +201,18 @@ def _found(run: RunConfig, where: str) -> FoundImages:
 
 def _check_tables(run: RunConfig, where: str) -> None:
     if run.data.dataset == "store":
+        for stage in run.stages:
+            if stage.data:
+                raise InputError(
+                    f"{where} [[stage]] '{stage.name}' data: captions are encoded while training for the store of "
+                    "[data] path alone; leave it out, or encode each source with its text states"
+                )
         for key in chosen(run.encoding):
             if key not in TEXT_KEYS:
                 raise InputError(
                     f"{where} [encoding] {key}: a store has its latents already; beside it only captions are "
                     f"encoded, by {', '.join(TEXT_KEYS)}; leave it out"
                 )
-    for stage in run.stages:
-        if stage.data:
-            raise InputError(
-                f"{where} [[stage]] '{stage.name}' data: what is encoded while training is that of [data] path alone; "
-                "leave it out, or encode each source into a store"
-            )
 
 
 def check_no_encoding(run: RunConfig, where: str) -> None:

@@ -59,16 +59,12 @@ def with_sources(run: RunConfig, finder: Finder, where: str) -> RunConfig:
 
 def _found(run: RunConfig, stage: Stage, finder: Finder, where: str) -> tuple[Source, ...]:
     if run.data.dataset != "store":
-        raise InputError(f'{where}: is for [data] dataset = "store"; this is "{run.data.dataset}"; leave it out')
+        raise InputError(
+            f'{where}: is for [data] dataset = "store" and "images"; this is "{run.data.dataset}"; leave it out'
+        )
     sources: list[Source] = []
     for source in stage.sources:
         found = finder.find(source.path, source.content, where)
-        twin = next((each for each in sources if each.content == found.content), None)
-        if twin:
-            raise InputError(
-                f"{where} path: {twin.path} and {found.folder} are the same store; weights add up, so give it once, "
-                f"with weight {twin.weight + source.weight:g}"
-            )
         sources.append(replace(source, path=found.folder, content=found.content, sizes=found.sizes))
     return tuple(sources)
 
@@ -85,6 +81,8 @@ def check_mixes(run: RunConfig, where: str) -> None:
     """
     if not run.data.encoded:
         return
+    for stage in run.stages:
+        _check_twins(stage, f"{where} [[stage]] '{stage.name}' data path")
     for stage, source in _sources(run):
         here = f"{where} [[stage]] '{stage.name}' data path: {source.path}"
         _check_alike(run.data, source, here)
@@ -97,6 +95,17 @@ def check_mixes(run: RunConfig, where: str) -> None:
             raise InputError(
                 f"{where} {key}: {data.path} has captions of {there}, none of [captions] kinds {wanted}; "
                 "add one of its kinds there"
+            )
+
+
+def _check_twins(stage: Stage, where: str) -> None:
+    seen: dict[str, Source] = {}
+    for source in stage.sources:
+        twin = seen.setdefault(source.content, source)
+        if twin is not source:
+            raise InputError(
+                f"{where}: {twin.path} and {source.path} are the same; weights add up, so give it once, with weight "
+                f"{twin.weight + source.weight:g}"
             )
 
 

@@ -216,6 +216,20 @@ def stores_of(run: RunConfig) -> tuple[Data, ...]:
     return tuple(found.values())
 
 
+def alone(run: RunConfig, source: Source | None) -> RunConfig:
+    """The run that trains on one source alone, or on `[data]`.
+
+    Args:
+        run: with its data filled in.
+        source: of a stage; None is `[data]`.
+    """
+    if source is None:
+        return run
+    # [encoding] filter is of the images of [data].
+    encoding = replace(run.encoding, filter="")
+    return replace(run, data=as_source(run.data, source), encoding=encoding)
+
+
 def check_stages(run: RunConfig, where: str) -> None:
     """Refuse stages that do not fit the rest of the run.
 

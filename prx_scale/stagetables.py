@@ -16,15 +16,15 @@ class Source:
     """[[stage.data]]: a part of what a stage trains on."""
 
     path: str = field(metadata={"place": True})
-    """Folder of a store; resolved against the study file."""
+    """Folder of a store, or images; resolved against the study file."""
     weight: float = bounded(1.0, low=0)
     """Share of the samples, in any unit; 0 leaves the source out."""
     filter: str = field(default="", metadata={"place": True})
-    """Folder of a filter's result, which says what of the store is trained on, and how often."""
+    """Folder of a filter's result, which says what of the source is trained on, and how often."""
     filter_hash: str = ""
     """Hash of what it keeps, and with what weights; filled in where it is left out."""
     content: str = ""
-    """Hash of what is in the store; filled in where it is left out."""
+    """Hash of what is in the store, or of what decides what is made of the images; filled in where it is left out."""
     sizes: tuple[str, ...] = field(default=(), metadata={"place": True})
     """What the model must know of it, in the words of `prx_scale.storesizes`; filled in from it."""
 

@@ -20,7 +20,6 @@ from parallel.titan import latest_step, process_group_environment
 from prx_scale.attempts import Attempts, Ending, Job, signal_cause, signal_reason
 from prx_scale.choices import check_choices
 from prx_scale.config import RunConfig
-from prx_scale.data.encoding.fromrun import planned_images
 from prx_scale.evaluation.weights import checkpoint_steps
 from prx_scale.imagedata import check_unchanged
 from prx_scale.locks import NoLongerWanted, is_held, only_one
@@ -145,10 +144,10 @@ class _Process:
         """
         run = self.recorder.run
         if run.data.dataset == "images":
-            from prx_scale.data.onthefly.opening import surveyed
+            from prx_scale.data.onthefly.opening import planned_sources, surveyed
 
-            study = self.folder.parent.parent
-            surveyed(run, planned_images(run, f"{run.id}:"), study, lambda: self.request.number != 0)
+            for planned in planned_sources(run):
+                surveyed(run, planned, self.folder.parent.parent, lambda: self.request.number != 0)
 
     def _own(self, held: ExitStack) -> None:
         going_on = is_held(self.folder)

@@ -138,7 +138,21 @@ def test_a_variant_and_a_swept_depth_share_what_was_found(world: Path) -> None:
         ('survey = "images"', 'survey = "images"\nclasses = "names.txt"', r"\[encoding\] classes: .*class_templates"),
         ('survey = "images"', 'survey = "images"\nfilter = "../none"', r"\[encoding\] filter: .*none"),
         ("weights = [1.0, 2.0]", "weights = [1.0, 2.0]\ntemplates = ['{class}']", r"\[captions\] templates: .*class_t"),
-        ("replay_share = 0.4", "replay_share = 0.4\ndata = [{path = '../tars'}]", r"'high' data: "),
+        (
+            "replay_share = 0.4",
+            "replay_share = 0.4\ndata = [{path = '../no'}]",
+            r"\[\[stage\]\] 'high' data path: .*/no",
+        ),
+        (
+            "replay_share = 0.4",
+            "replay_share = 0.4\ndata = [{path = '../tars', content = 'x'}]",
+            r"'high' data content: x",
+        ),
+        (
+            "replay_share = 0.4",
+            "replay_share = 0.4\ndata = [{path = '../tars'}, {path = '../tars', weight = 2}]",
+            r"'high' data path: .*tars and .*tars are the same; .* once, with weight 3",
+        ),
         ('dataset = "images"\npath = "../tars"', "", r'\[encoding\] image_encoder: nothing is encoded .*"shapes"'),
         ("precision", "precision", "processes: 0 is too small"),
     ],

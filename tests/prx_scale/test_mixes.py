@@ -197,7 +197,7 @@ def test_stores_that_do_not_feed_the_same_are_refused(folder: Path, name: str) -
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ('[{ path = "../photos" }, { path = "../photos", weight = 2 }]', "are the same store; .* once, with weight 3"),
+        ('[{ path = "../photos" }, { path = "../photos", weight = 2 }]', "are the same; .* once, with weight 3"),
         ('[{ path = "../photo" }]', r"'late' data path: .*photo: no store in it .*did you mean 'photos'\?"),
         ('[{ path = "../photos", content = "abc" }]', "'late' data content: abc, but .*photos holds"),
         ('[{ path = "../photos", weight = 0 }]', "'late' data: every weight is 0"),

@@ -51,12 +51,13 @@ def image_sizes(run: RunConfig) -> tuple[int, ...]:
     return tuple(sorted({run.data.image_size, *(stage.image_size or run.data.image_size for stage in run.stages)}))
 
 
-def planned_images(run: RunConfig, where: str) -> Planned:
+def planned_images(run: RunConfig, where: str, key: str = "[data]") -> Planned:
     """Open the images of a run and work out what is to be encoded.
 
     Args:
         run: on images, with absolute paths.
         where: file and variant, for errors.
+        key: table that names the images, for errors.
 
     Raises:
         InputError: names the table and key of what is not there or does not go together.
@@ -64,7 +65,7 @@ def planned_images(run: RunConfig, where: str) -> Planned:
     encoding = run.encoding
     _check_encoders(encoding, f"{where} [encoding]")
     fields = fields_of(encoding, f"{where} [encoding]")
-    source = _opened(run, fields, where)
+    source = _opened(run, fields, f"{where} {key} path")
     manifest = _filtered(encoding, source, f"{where} [encoding] filter")
     name = DataName(
         spec=run.data.path,
@@ -145,7 +146,7 @@ def _opened(run: RunConfig, fields: Fields, where: str) -> Source:
         for name in ("captions", "image", "label", "key"):
             message = message.replace(f"Fields.{name}", f"[encoding] {name}")
         message = message.replace("Fields.need_caption", "[encoding] no_captions")
-        raise InputError(f"{where} [data] path: {message}") from error
+        raise InputError(f"{where}: {message}") from error
 
 
 def _filtered(encoding: Encoding, source: Source, where: str) -> Manifest | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,11 +13,12 @@ import numpy as np
 from prx_scale.data.captions import CaptionMix
 from prx_scale.data.encoding.encoders import Encoders, as_batch
 from prx_scale.data.encoding.oneshard import Work
-from prx_scale.data.encoding.preparing import Framed, Prepared
-from prx_scale.data.encoding.reading import prepared
+from prx_scale.data.encoding.preparing import Framed, Prepared, Preparer
+from prx_scale.data.encoding.reading import Numbered, prepared
 from prx_scale.data.heldout import heldout_kinds
 from prx_scale.data.onthefly.schedule import Planner, Wanted
 from prx_scale.data.samples import Skip, Skipped
+from prx_scale.data.sources.base import Source
 from prx_scale.data.store import Store
 from prx_scale.data.store.batch import EncodedBatch, States
 from prx_scale.data.store.recipe import Recipe
@@ -102,15 +103,17 @@ class _Usable:
 class FromImages:
     """Everything is encoded."""
 
-    def __init__(self, work: Work, planner: Planner, drawn: Drawn) -> None:
+    def __init__(self, work: Work, more: Sequence[Source], planner: Planner, drawn: Drawn) -> None:
         """Take what it needs.
 
         Args:
-            work: data and loaded encoders.
+            work: data of the schedule's first material, and loaded encoders.
+            more: data of the others.
             planner: knows what stands in for a sample.
             drawn: how captions are.
         """
         self._work, self._planner, self._drawn = work, planner, drawn
+        self._data = [work.data, *map(Numbered, more)]
         self.recipe = work.recipe
         self._preparers = {
             each.image_size: replace(work.preparer, resolutions=(each,)) for each in self.recipe.resolutions
@@ -128,8 +131,7 @@ class FromImages:
         skipped: list[Skipped] = []
         samples: list[_Usable] = []
         preparer = self._preparers[wanted.image_size]
-        ready = prepared(self._work.data, wanted.numbers, preparer, self._work.threads)
-        for row, (_, found) in enumerate(ready):
+        for row, found in enumerate(self._prepared(wanted, preparer)):
             usable = self._usable(found, wanted, row)
             if isinstance(usable, Skipped):
                 skipped.append(usable)
@@ -148,6 +150,15 @@ class FromImages:
             ),
             skipped=tuple(skipped),
         )
+
+    def _prepared(self, wanted: Wanted, preparer: Preparer) -> Iterable[Prepared | Skipped]:
+        """The samples in their order, those of one source after those of another."""
+        ready: dict[int, Prepared | Skipped] = {}
+        for material in np.unique(wanted.materials).tolist():
+            rows = np.flatnonzero(wanted.materials == material)
+            found = prepared(self._data[material], wanted.numbers[rows], preparer, self._work.threads)
+            ready |= {row: each for row, (_, each) in zip(rows.tolist(), found, strict=True)}
+        return (ready[row] for row in range(len(wanted.numbers)))
 
     def _usable(self, found: Prepared | Skipped, wanted: Wanted, row: int) -> _Usable | Skipped:
         if isinstance(found, Skipped):
@@ -168,11 +179,13 @@ class FromImages:
     def _stand_in(self, wanted: Wanted, row: int) -> _Usable:
         for attempt in range(_STAND_INS):
             number = np.array([self._planner.stand_in(wanted, row, attempt)], dtype=np.int64)
-            ((_, found),) = prepared(self._work.data, number, self._preparers[wanted.image_size], 1)
+            data = self._data[int(wanted.materials[row])]
+            ((_, found),) = prepared(data, number, self._preparers[wanted.image_size], 1)
             usable = self._usable(found, wanted, row)
             if isinstance(usable, _Usable):
                 return usable
-        raise InputError(f"{self._work.data.source.spec}: {_STAND_INS} samples drawn at random cannot be used")
+        spec = self._data[int(wanted.materials[row])].source.spec
+        raise InputError(f"{spec}: {_STAND_INS} samples drawn at random cannot be used")
 
 
 class FromStore:

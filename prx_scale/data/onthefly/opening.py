@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,21 +15,22 @@ import torch
 from prx_scale.choices import weights_of
 from prx_scale.config import RunConfig
 from prx_scale.data.captions import caption_mix
-from prx_scale.data.encoding.fromrun import Planned, image_sizes, planned_images, planned_text
+from prx_scale.data.encoding.fromrun import Planned, planned_images, planned_text
 from prx_scale.data.encoding.job import Setup, cores
 from prx_scale.data.encoding.plan import Plan
 from prx_scale.data.encoding.reading import Numbered
 from prx_scale.data.heldout import training_buckets, validated_numbers
 from prx_scale.data.onthefly.making import Drawn
 from prx_scale.data.onthefly.producing import Production
-from prx_scale.data.onthefly.schedule import Buckets, Schedule
+from prx_scale.data.onthefly.schedule import Buckets, Material, Numbers, Schedule, sources_of
 from prx_scale.data.onthefly.stream import OnTheFly
 from prx_scale.data.onthefly.survey import Crew, Survey, kept_survey
 from prx_scale.data.skips import SkipLog
 from prx_scale.data.store import Store
 from prx_scale.data.trained import with_weights
 from prx_scale.locks import NoLongerWanted
-from prx_scale.stages import resolve
+from prx_scale.stages import alone
+from prx_scale.stagetables import Source
 from prx_scale.stores import content_of
 
 logger = logging.getLogger(__name__)
@@ -62,32 +63,43 @@ def open_run(run: RunConfig, study: Path, part: Part, skips: Path | None = None)
     """
     encoding = run.encoding
     if run.data.dataset == "images":
-        planned = planned_images(run, f"{run.id}:")
-        looked = surveyed(run, planned, study)
-        plan, source, store = planned.plan, planned.source, None
-        schedule = schedule_of_images(run, planned, looked, part)
+        found = planned_sources(run)
+        plan, sources, store = found[0].plan, tuple(each.source for each in found), None
+        schedule = schedule_of_images(run, found, [surveyed(run, each, study) for each in found], part)
     else:
         opened = Store.open(run.data.path, check_files=False)
         plan, _ = planned_text(run, opened.recipe, content_of(opened.index), f"{run.id}:")
-        source, store = None, opened.folder
+        sources, store = (), opened.folder
         schedule = schedule_of_store(run, opened, part)
     production = Production(
         setup=_setup(run, plan),
         schedule=schedule,
         drawn=Drawn(mix=caption_mix(run.captions), seed=run.data.seed),
-        source=source,
+        sources=sources,
         store=store,
     )
     log = SkipLog(max_skipped=encoding.max_skipped, path=skips, source=run.data.path)
     return OnTheFly(production, processes=encoding.processes, ahead=encoding.ahead, skips=log)
 
 
-def surveyed(run: RunConfig, planned: Planned, study: Path, unwanted: Callable[[], bool] = lambda: False) -> Survey:
-    """Sizes and captions of a run's images: looked up once for a study, by whichever process is the first.
+def planned_sources(run: RunConfig) -> list[Planned]:
+    """All that a run encodes, the images of `[data]` first.
 
     Args:
         run: on images.
-        planned: its images.
+
+    Raises:
+        InputError: names the table and key of what is not there.
+    """
+    return [planned_images(alone(run, source), f"{run.id}:") for source, _ in sources_of(run).values()]
+
+
+def surveyed(run: RunConfig, planned: Planned, study: Path, unwanted: Callable[[], bool] = lambda: False) -> Survey:
+    """Sizes and captions of images: looked up once for a study, by whichever process is the first.
+
+    Args:
+        run: on images.
+        planned: images of it.
         study: folder of the study.
         unwanted: whether to stop.
 
@@ -100,7 +112,7 @@ def surveyed(run: RunConfig, planned: Planned, study: Path, unwanted: Callable[[
         planned.plan.preparer,
         decode=run.encoding.survey == "images",
         crew=_crew(run, planned.plan.draft.data.samples),
-        step=_Progress(run.data.path, planned.plan.draft.data.samples, unwanted),
+        step=_Progress(planned.plan.draft.data.spec, planned.plan.draft.data.samples, unwanted),
         unwanted=unwanted,
     )
 
@@ -127,29 +139,36 @@ class _Progress:
             logger.warning(f"{self._path}: sizes and captions of {self._done:,} of {self._samples:,} images looked up")
 
 
-def schedule_of_images(run: RunConfig, planned: Planned, looked: Survey, part: Part) -> Schedule:
+def schedule_of_images(run: RunConfig, planned: Sequence[Planned], looked: Sequence[Survey], part: Part) -> Schedule:
     """Which images each micro-batch has.
 
     Args:
         run: on images.
-        planned: its images.
-        looked: what was found out of them.
+        planned: its images, by source.
+        looked: what was found out of each.
         part: of the process.
 
     Raises:
         InputError: too few are held out.
     """
-    draft, kinds = planned.plan.draft, run.captions.kinds
+    materials: list[Material] = []
+    for (source, sizes), images, survey in zip(sources_of(run).values(), planned, looked, strict=True):
+        own = alone(run, source)
+        assigned = {size: _captioned(own, images, survey, size) for size in sizes}
+        materials.append(_material(own, source, assigned, images.plan.draft.blocks(), len(survey.sizes)))
+    return _schedule(run, materials, _assigned(planned[0], looked[0], run.data.image_size), part)
 
-    def found(size: int) -> Buckets:
-        resolution = next(each for each in draft.resolutions if each.image_size == size)
-        assigned = looked.assigned(resolution, draft.preprocessing)
-        return assigned if planned.filter is None else np.where(planned.filter.keep, assigned, np.int16(-1))
 
-    def captioned(size: int) -> Buckets:
-        return found(size) if run.captions.missing == "empty" else looked.with_captions(found(size), kinds)
+def _assigned(planned: Planned, looked: Survey, size: int) -> Buckets:
+    draft = planned.plan.draft
+    resolution = next(each for each in draft.resolutions if each.image_size == size)
+    assigned = looked.assigned(resolution, draft.preprocessing)
+    return assigned if planned.filter is None else np.where(planned.filter.keep, assigned, np.int16(-1))
 
-    return _schedule(run, found(run.data.image_size), captioned, draft.blocks(), part)
+
+def _captioned(run: RunConfig, planned: Planned, looked: Survey, size: int) -> Buckets:
+    assigned = _assigned(planned, looked, size)
+    return assigned if run.captions.missing == "empty" else looked.with_captions(assigned, run.captions.kinds)
 
 
 def schedule_of_store(run: RunConfig, store: Store, part: Part) -> Schedule:
@@ -168,23 +187,33 @@ def schedule_of_store(run: RunConfig, store: Store, part: Part) -> Schedule:
         view = store.at(size)
         return view.assigned if run.captions.missing == "empty" else view.with_captions(run.captions.kinds)
 
-    return _schedule(run, store.at(run.data.image_size).assigned, captioned, store.blocks(), part)
+    ((_, sizes),) = sources_of(run).values()
+    assigned = store.at(run.data.image_size).assigned
+    material = _material(run, None, {size: captioned(size) for size in sizes}, store.blocks(), len(assigned))
+    return _schedule(run, [material], assigned, part)
 
 
-def _schedule(
-    run: RunConfig, assigned: Buckets, captioned: Callable[[int], Buckets], starts: np.ndarray, part: Part
-) -> Schedule:
-    share, weights = run.data.heldout, weights_of(run.data, len(assigned))
-    sizes = {stage.image_size for stage in resolve(run)}
-    return Schedule(
-        run=run,
+def _material(
+    run: RunConfig, source: Source | None, captioned: Mapping[int, Buckets], starts: Numbers, samples: int
+) -> Material:
+    """What a run that trains on one source alone has of it: neither what is held out nor what a filter removed."""
+    weights = weights_of(run.data, samples)
+    return Material(
+        source=source,
         assigned={
-            size: training_buckets(with_weights(captioned(size), weights), share)
-            for size in image_sizes(run)
-            if size in sizes
+            size: training_buckets(with_weights(buckets, weights), run.data.heldout)
+            for size, buckets in captioned.items()
         },
         weights=None if weights is None else np.array(weights),
         starts=starts,
+    )
+
+
+def _schedule(run: RunConfig, materials: Sequence[Material], assigned: Buckets, part: Part) -> Schedule:
+    share = run.data.heldout
+    return Schedule(
+        run=run,
+        materials=tuple(materials),
         heldout=validated_numbers(run, assigned),
         heldout_buckets=np.where(training_buckets(assigned, share) < 0, assigned, np.int16(-1)),
         rank=part.rank,

@@ -31,8 +31,8 @@ class Production:
     setup: Setup
     schedule: Schedule
     drawn: Drawn
-    source: Source | None = None
-    """Of images and captions; or"""
+    sources: tuple[Source, ...] = ()
+    """Of images and captions, one for each of the schedule's materials; or"""
     store: Path | None = None
     """folder of a store that has latents, and captions as text."""
 
@@ -46,9 +46,9 @@ class Production:
         Raises:
             InputError: weights that are not there, or not those of the plan.
         """
-        if self.source is not None:
-            work = work_of(self.setup, self.source, process, processes)
-            return FromImages(work, Planner(self.schedule), self.drawn)
+        if self.sources:
+            work = work_of(self.setup, self.sources[0], process, processes)
+            return FromImages(work, self.sources[1:], Planner(self.schedule), self.drawn)
         assert self.store is not None
         encoders = encoders_of(self.setup, process, processes, images=False)
         recipe = encoders.complete(self.setup.plan.draft)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prx_scale.config import RunConfig
+from prx_scale.config import Data, RunConfig
 from prx_scale.data.onthefly.microbatches import MicroBatches
 from prx_scale.data.pools import Pool, PooledBatches
 from prx_scale.data.shapes.hashing import mix
 from prx_scale.data.trained import check_any
 from prx_scale.errors import InputError
+from prx_scale.stages import alone, resolve
+from prx_scale.stagetables import Source
 from prx_scale.storesizes import buckets_of
 from prx_scale.turns import Turns
 
@@ -26,6 +28,49 @@ _ORDERS = 3
 """Orders that are laid out at a time: a stage's own, and what it replays."""
 
 
+Name = tuple[str, str]
+"""Of a source: its content, and what a filter keeps of it."""
+
+
+def name_of(data: Data | Source) -> Name:
+    """What tells a source from others.
+
+    Args:
+        data: filled in.
+    """
+    return data.content, data.filter_hash
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Material:
+    """N samples of one source, as far as they are trained on."""
+
+    source: Source | None
+    """None is `[data]`."""
+    assigned: Mapping[int, Buckets]
+    """By image size that it is trained on at, (N,) bucket of each sample, negative where it is left out."""
+    weights: NDArray[np.float32] | None
+    """(N,) how often each comes in an epoch; None is once."""
+    starts: Numbers
+    """First samples of the blocks that are shuffled; see `ShuffledOrder`."""
+
+
+def sources_of(run: RunConfig) -> dict[Name, tuple[Source | None, list[int]]]:
+    """All sources of a run, that of `[data]` first, and the image sizes that each is trained on at.
+
+    Args:
+        run: with its data filled in.
+    """
+    found: dict[Name, tuple[Source | None, list[int]]] = {name_of(run.data): (None, [])}
+    for stage in resolve(run):
+        for source in stage.data or (None,):
+            name = name_of(run.data if source is None else source)
+            sizes = found.setdefault(name, (source, []))[1]
+            if stage.image_size not in sizes:
+                sizes.append(stage.image_size)
+    return found
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Schedule:
     """What decides which samples a process is given; goes to other processes in a pickle.
@@ -35,14 +80,10 @@ class Schedule:
     """
 
     run: RunConfig
-    assigned: Mapping[int, Buckets]
-    """By image size, (N,) bucket of each sample that is trained on, negative where it is not."""
-    weights: NDArray[np.float32] | None
-    """(N,) how often each comes in an epoch; None is once."""
-    starts: Numbers
-    """First samples of the blocks that are shuffled; see `ShuffledOrder`."""
+    materials: tuple[Material, ...]
+    """Of all sources, that of `[data]` first."""
     heldout: Numbers
-    """Samples that the run is validated on."""
+    """Samples of `[data]` that the run is validated on."""
     heldout_buckets: Buckets
     """(N,) bucket of each sample that is held out, at [data] image_size; negative for others."""
     rank: int = 0
@@ -57,8 +98,10 @@ class Wanted:
     """Its number."""
     image_size: int
     bucket: int
+    materials: Numbers
+    """(b,) which of the schedule's materials each sample is of."""
     numbers: Numbers
-    """(b,) of the samples in the data."""
+    """(b,) of the samples there."""
     places: Numbers
     """(b,) in training; of held-out samples, their places among those."""
     heldout: bool = False
@@ -78,8 +121,10 @@ class Planner:
         """
         self.schedule, self.turns = schedule, Turns(schedule.run)
         self.micro_batches = MicroBatches(schedule.run, schedule.world)
-        for size, assigned in schedule.assigned.items():
-            check_any(assigned, schedule.run, size)
+        for material in schedule.materials:
+            for size, assigned in material.assigned.items():
+                check_any(assigned, alone(schedule.run, material.source), size)
+        self._numbers = {name: number for number, name in enumerate(sources_of(schedule.run))}
         self._order = lru_cache(maxsize=_ORDERS)(self._laid_out)
 
     def wanted(self, item: int) -> Wanted:
@@ -91,12 +136,14 @@ class Planner:
         seen, size = self.micro_batches.seen(item), self.micro_batches.size(item)
         turn = self.turns.after(seen)
         start = seen + self.schedule.rank * size
-        batch = self._order(turn.order, turn.run.data.image_size, turn.run.training.batch).at(turn.place)
+        batch = self._order(turn.order, turn.run.data.image_size, turn.run.training.batch, turn.data).at(turn.place)
+        rows = slice(start - turn.first, start - turn.first + size)
         return Wanted(
             item=item,
             image_size=turn.run.data.image_size,
             bucket=batch.bucket,
-            numbers=batch.numbers[start - turn.first : start - turn.first + size],
+            materials=np.array(self._of(turn.data), dtype=np.int64)[batch.pools[rows]],
+            numbers=batch.numbers[rows],
             places=np.arange(start, start + size, dtype=np.int64),
         )
 
@@ -113,6 +160,7 @@ class Planner:
                         item=len(found),
                         image_size=schedule.run.data.image_size,
                         bucket=bucket,
+                        materials=np.zeros(len(part), dtype=np.int64),
                         numbers=schedule.heldout[part],
                         places=part,
                         heldout=True,
@@ -131,7 +179,7 @@ class Planner:
         return sorted(found)
 
     def stand_in(self, wanted: Wanted, row: int, attempt: int) -> int:
-        """A sample of the same bucket in the place of one that cannot be used, the same after every restart.
+        """A sample of the same source and bucket for one that cannot be used, the same after every restart.
 
         A held-out one is stood in for by another that is held out, and used for nothing else where there are enough.
 
@@ -146,7 +194,7 @@ class Planner:
         place = int(wanted.places[row])
         if wanted.heldout:
             return self._other_heldout(wanted, int(wanted.numbers[row]), attempt)
-        assigned = self.schedule.assigned[wanted.image_size]
+        assigned = self.schedule.materials[int(wanted.materials[row])].assigned[wanted.image_size]
         words = mix(np.array([place], dtype=np.uint64)) ^ mix(np.arange(_DRAWN, dtype=np.uint64))
         drawn = (mix(words) % np.uint64(len(assigned))).astype(np.int64)
         found = drawn[assigned[drawn] == wanted.bucket]
@@ -167,8 +215,15 @@ class Planner:
             )
         return int(found[(number + attempt) % len(found)])
 
-    def _laid_out(self, order: int, image_size: int, batch: int) -> PooledBatches:
-        schedule = self.schedule
-        pool = Pool(assigned=schedule.assigned[image_size], starts=schedule.starts, weights=schedule.weights)
-        kinds = len(buckets_of(schedule.run.data)[image_size])
-        return PooledBatches([pool], kinds, seed=schedule.run.data.seed, order=order, batch=batch)
+    def _of(self, sources: Sequence[Source]) -> list[int]:
+        """Numbers of the materials that a stage is trained on; that of `[data]` where it names no source."""
+        return [self._numbers[name_of(source)] for source in sources] or [0]
+
+    def _laid_out(self, order: int, image_size: int, batch: int, sources: tuple[Source, ...]) -> PooledBatches:
+        run, weights = self.schedule.run, [source.weight for source in sources] or [1.0]
+        materials = [self.schedule.materials[number] for number in self._of(sources)]
+        pools = [
+            Pool(assigned=each.assigned[image_size], starts=each.starts, weights=each.weights, weight=weight)
+            for each, weight in zip(materials, weights, strict=True)
+        ]
+        return PooledBatches(pools, len(buckets_of(run.data)[image_size]), seed=run.data.seed, order=order, batch=batch)

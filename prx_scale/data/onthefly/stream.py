@@ -91,7 +91,7 @@ class OnTheFly:
         """
         if processes < 1 or ahead < 1:
             raise InputError(f"{processes} processes, {ahead} batches ahead; at least 1 of each")
-        if (production.source is None) == (production.store is None):
+        if bool(production.sources) == (production.store is not None):
             raise InputError("encoding on the fly takes data, or a store that has latents; one of them")
         self.production, self.processes, self.ahead = production, processes, ahead
         self.planner = Planner(production.schedule)

@@ -10,6 +10,7 @@ from pathlib import Path
 import encoding
 import numpy as np
 import pytest
+import torch
 from made import CC12M, jpeg
 from streamed import assert_same, from_store, opened
 
@@ -25,16 +26,21 @@ from prx_scale.data.onthefly.slots import read, shared, slot_bytes, write
 from prx_scale.data.onthefly.stream import OnTheFly
 from prx_scale.data.onthefly.survey import Crew, Survey, kept_survey, survey
 from prx_scale.data.store import Store
+from prx_scale.data.stored import StoredTraining, samples_of
+from prx_scale.diffusion.draws import Purpose
 from prx_scale.errors import InputError
 from prx_scale.locks import NoLongerWanted, in_turn
 from prx_scale.study import load
+from prx_scale.turns import Turns
 from tests.prx_scale.training.images import (
     ENCODING,
     IMAGES,
     LATENTS,
+    MIXED,
     PLAIN,
     STORE,
     TEXT,
+    write_store,
     write_study,
 )
 
@@ -67,6 +73,52 @@ def test_batches_of_all_stages_are_those_of_the_store(run: RunConfig, stored: Ru
     assert sorted(place for wanted in heldout for place in wanted.places.tolist()) == list(range(7))
     for wanted in heldout:
         assert_same(maker.make(wanted).batch, from_store(stored, wanted))
+
+
+@pytest.mark.slow
+def test_batches_of_a_mix_are_those_of_a_mix_of_stores(world: Path) -> None:
+    encoding.write_data(world / "more", samples=34, shards=2)
+    write_store(world, "more", "more-store")
+    words = ["filter", str(world / "tars"), "--out", str(world / "chosen"), "--captions", "original=txt"]
+    assert cli.run([*words, "--cut", "width>=70", "--weight", "height>=q0.5:3"]) == 0
+    images, stores = (
+        load(write_study(world / name, data=data, encoding=table, stages=MIXED.format(more=more, own=own))).runs[0]
+        for name, data, table, more, own in (
+            ("mixed", IMAGES, ENCODING, "more", "tars"),
+            ("mixed-stores", STORE, "", "more-store", "store"),
+        )
+    )
+    stream = opened(images, world)
+    maker, planner, seen = stream.production.maker(0, 1), stream.planner, set[tuple[int, int]]()
+    for item in range(28):
+        wanted = planner.wanted(item)
+        turn = Turns(stores).after(int(wanted.places[0]))
+        dataset = StoredTraining(turn.run, turn.order, turn.data)
+        right = dataset.batch_at(wanted.places - turn.first + turn.place * turn.run.training.batch, wanted.places)
+        made = maker.make(wanted).batch
+        ours = samples_of(turn.run, dataset.scale, made, turn.run.training.seed, Purpose.LATENTS, wanted.places)
+        for name in ("image", "context", "pooled", "size"):
+            one, other = (torch.as_tensor(getattr(each, name)) for each in (ours, right))
+            assert torch.equal(one, other), (item, name)
+        seen |= {(turn.stage, material) for material in wanted.materials.tolist()}
+    # Material 0 is [data]; the filter makes another of the same images.
+    assert seen == {(0, 1), (1, 1), (1, 2), (2, 0)}
+    assert [each.materials.tolist() for each in planner.heldout()] == [
+        [0] * len(each.places) for each in planner.heldout()
+    ]
+
+
+def test_a_stand_in_is_of_the_same_source(run: RunConfig, world: Path) -> None:
+    planner = opened(run, world).planner
+    wanted, (material,) = planner.wanted(30), planner.schedule.materials
+    members = np.flatnonzero(material.assigned[wanted.image_size] == wanted.bucket)
+    others = {size: buckets.copy() for size, buckets in material.assigned.items()}
+    others[wanted.image_size][members[::2]] = -1
+    planner.schedule = replace(planner.schedule, materials=(replace(material, assigned=others), material))
+    for number, right in enumerate((members[1::2], members)):
+        own = replace(wanted, materials=np.full_like(wanted.materials, number))
+        found = [planner.stand_in(own, 0, attempt) for attempt in range(2000)]
+        assert set(found) == set(right.tolist())
 
 
 def test_captions_encoded_beside_stored_latents_are_the_same(world: Path, stored: RunConfig) -> None:
@@ -130,7 +182,7 @@ def test_another_of_its_bucket_stands_in_for_a_damaged_sample(world: Path) -> No
     assert [each.key for each in made[0].skipped] == ["0001.tar/n7"]
     row = wanted.numbers.tolist().index(DAMAGED)
     stand_in = int(made[0].batch.numbers[row])
-    assigned = planner.schedule.assigned[wanted.image_size]
+    assigned = planner.schedule.materials[0].assigned[wanted.image_size]
     assert stand_in != DAMAGED and assigned[stand_in] == wanted.bucket
     assert_same(made[0].batch, made[1].batch)
     others = np.arange(len(wanted.numbers)) != row
@@ -143,7 +195,7 @@ def test_held_out_samples_are_stood_in_for_by_others_that_are(run: RunConfig, wo
     number = planner.stand_in(wanted, 0, 0)
     schedule = planner.schedule
     assert number not in schedule.heldout and schedule.heldout_buckets[number] == wanted.bucket
-    assert all(assigned[number] < 0 for assigned in schedule.assigned.values())
+    assert all(assigned[number] < 0 for assigned in schedule.materials[0].assigned.values())
     all_of_them = replace(schedule, heldout=np.flatnonzero(schedule.heldout_buckets >= 0))
     with pytest.raises(InputError, match=r"held-out sample \d+ cannot be used"):
         Planner(all_of_them).stand_in(wanted, 0, 0)
@@ -213,8 +265,10 @@ def test_what_makes_no_sense_is_refused(run: RunConfig, world: Path) -> None:
     with pytest.raises(InputError, match="0 processes"):
         OnTheFly(made, processes=0)
     with pytest.raises(InputError, match="one of them"):
-        OnTheFly(replace(made, source=None))
-    none = replace(made.schedule, assigned={48: np.full(60, -1, dtype=np.int16)})
+        OnTheFly(replace(made, sources=()))
+    (material,) = made.schedule.materials
+    nothing = replace(material, assigned={48: np.full(60, -1, dtype=np.int16)})
+    none = replace(made.schedule, materials=(nothing,))
     with pytest.raises(InputError, match="no sample of 48 pixels"):
         OnTheFly(replace(made, schedule=none))
     with pytest.raises(InputError, match=r"GB are needed .* GB are free"):
@@ -264,7 +318,7 @@ threads = 1
         studies.append(load(study).runs[0])
     stream = opened(studies[0], tmp_path)
     maker = stream.production.maker(0, 1)
-    assert (stream.planner.schedule.assigned[64] >= 0).sum() < 24
+    assert (stream.planner.schedule.materials[0].assigned[64] >= 0).sum() < 24
     for wanted in (*stream.planner.heldout(), *map(stream.planner.wanted, range(4))):
         assert_same(maker.make(wanted).batch, from_store(studies[1], wanted))
 

@@ -61,6 +61,23 @@ warmup = 2
 replay = "low"
 replay_share = 0.4
 """
+MIXED = """
+[[stage]]
+name = "low"
+steps = 4
+image_size = 48
+data = [{{ path = "../{more}" }}]
+[[stage]]
+name = "mixed"
+steps = 6
+replay = "low"
+replay_share = 0.3
+data = [{{ path = "../{more}" }}, {{ path = "../{own}", weight = 2, filter = "../chosen" }}]
+[[stage]]
+name = "own"
+steps = 4
+"""
+"""Stages on images that lie beside those of [data], on a mix of both, and on those of [data]."""
 PLAIN = "[[stage]]\nname = 'all'\nsteps = {steps}\n"
 SAMPLES = 60
 
@@ -69,16 +86,21 @@ def write_world(folder: Path) -> Path:
     """Encoders, images, and the stores that they are encoded into, with and without text states."""
     encoding.write_encoders(folder / "encoders")
     encoding.write_data(folder / "tars", samples=SAMPLES)
-    words = encoding.words(folder / "tars", folder / "store", folder / "encoders", "--threads", "1")
+    write_store(folder, "tars", "store")
+    write_store(folder, "tars", "latents", "--text-encoders")
+    return folder
+
+
+def write_store(folder: Path, tars: str, store: str, *more: str) -> None:
+    """Encode tars as the study's [encoding] says."""
+    words = encoding.words(folder / tars, folder / store, folder / "encoders", "--threads", "1")
     at = words.index("--shard-size")
-    words = [*words[:at], *words[at + 4 :], "--max-skipped", "0.5"]
+    words = [*words[:at], *words[at + 4 :], "--max-skipped", "0.5", *more]
     at = words.index("--resolution")
     words[at + 1 : at + 2] = ["48", "64"]
-    for more in ([], ["--text-encoders", "--out", str(folder / "latents")]):
-        process = encoding.start([*words, *more])
-        told, _ = process.communicate(timeout=200)
-        assert process.returncode == 0, told
-    return folder
+    process = encoding.start(words)
+    told, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, told
 
 
 def write_study(
