@@ -94,16 +94,16 @@ def test_the_code_of_a_restart_is_that_of_the_submission(sweep: Sweep, uninterru
 def test_time_limit(sweep: Sweep, tmp_path: Path) -> None:
     # SLURM's limits are whole minutes, so this run is longer; the one in one go is trained beside it. After the first
     # stop the job has more time: how many starts of a minute would make up the run is the machine's affair.
-    sizes = {"steps": 2500, "every": 250}
+    sizes = {"steps": 1800, "every": 300}
     reference = write_study(tmp_path / "reference" / "one", **sizes)
     beside = subprocess.Popen(prx_command("train", str(reference)), env=sweep.environment, stdout=subprocess.DEVNULL)
-    write_study(sweep.folder, **sizes, minutes=1, slurm="then = []\nsignal_seconds = 30\n")
+    write_study(sweep.folder, **sizes, minutes=1, slurm="then = []\nsignal_seconds = 45\n")
     sweep.launch()
     (job,) = sweep.jobs()
     first = first_end(sweep, 120)
     sweep.cluster.run("scontrol", "update", f"JobId={job.job}", "TimeLimit=15")
     assert first["cause"] == "time-limit"
-    sweep.wait_done(300)
+    sweep.wait_done(400)
     assert beside.wait(timeout=200) == 0
     (uninterrupted,) = (reference / "runs").iterdir()
     assert_same_run(sweep, uninterrupted)
