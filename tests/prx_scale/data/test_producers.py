@@ -69,8 +69,8 @@ def test_processes_make_the_batches_ahead(run: RunConfig, stored: RunConfig, wor
 @pytest.mark.slow
 def test_what_fails_in_a_process_is_told_with_its_traceback(run: RunConfig, world: Path) -> None:
     asked = opened(run, world).production
-    assert asked.source is not None
-    broken = replace(asked, source=FailingSource(asked.source, after=4))
+    (source,) = asked.sources
+    broken = replace(asked, sources=(FailingSource(source, after=4),))
     with OnTheFly(broken) as stream, pytest.raises(RuntimeError) as raised:
         for seen in range(0, 40, 2):
             stream.take(seen)

@@ -104,5 +104,13 @@ def ended(ranks: list[subprocess.Popen[str]], timeout: float = 400) -> list[tupl
             rank.kill()
             _, errors = rank.communicate()
             errors += f"\nwas still at work after {timeout} s"
-        results.append((rank.returncode, errors[-4000:]))
+        # The cause may stand at either end: a fatal signal's is followed by the frames of all threads.
+        results.append(
+            (rank.returncode, errors if len(errors) < 12000 else f"{errors[:6000]}\n[...]\n{errors[-6000:]}")
+        )
     return results
+
+
+def _ends(text: str, most: int = 8000) -> str:
+    """Both ends of a text: what a fatal signal was for comes before the frames of all threads."""
+    return text if len(text) <= most else f"{text[: most // 2]}\n[...]\n{text[-most // 2 :]}"
