@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 SMALL = """
@@ -69,11 +71,18 @@ def info(study: Path) -> dict[str, object]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody listens at."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    """Ports of the loopback that nobody listens at.
+
+    They lie below those that the kernel gives to whoever names none: no socket of another training can come to one
+    between now and its use.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.randrange(first - 10_000, first)
+        with socket.socket() as probe, suppress(OSError):  # in use
+            probe.bind(("", port))
+            ports += [] if port in ports else [port]
     return ports
 
 
