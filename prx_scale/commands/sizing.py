@@ -72,11 +72,9 @@ def _size(run: RunConfig, table: SlurmTable, where: str) -> Sized:
     if run.training.precision == "float8":  # it cannot be traced without a GPU that has it, and needs no more
         run = replace(run, training=replace(run.training, precision="bfloat16"))
     rates = machine(table.gpu, precision=run.training.precision, per_node=table.gpus_per_node)
-    nodes = table.nodes or 1
+    works, nodes = works_of(run, rates), table.nodes or 1
     while True:
-        plans = [
-            plan(work.run, nodes * table.gpus_per_node, work.machine, work.choices) for work in works_of(run, rates)
-        ]
+        plans = [plan(work.run, nodes * table.gpus_per_node, work.machine, work.choices) for work in works]
         if all(made.fits for made in plans):
             minutes = math.ceil(sum(made.seconds for made in plans) * MARGIN / 60) + START_MINUTES
             return Sized(nodes=nodes, minutes=min(LONGEST_MINUTES, minutes))
