@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -113,7 +114,11 @@ def _listed(path: Path) -> set[int]:
     whole = path.read_bytes()
     if cut := whole[whole.rfind(b"\n") + 1 :]:
         os.truncate(path, len(whole) - len(cut))
-    return {_name(json.loads(line)) for line in whole.split(b"\n")[:-1]}
+    found = set[int]()
+    for line in whole.split(b"\n")[:-1]:
+        with suppress(ValueError, KeyError, TypeError):  # a line that cannot be read only lists its sample again
+            found.add(_name(json.loads(line)))
+    return found
 
 
 def _name(row: Mapping[str, object]) -> int:
