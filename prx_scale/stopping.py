@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
+import sys
 import threading
 import time
 from collections.abc import Generator
@@ -12,6 +14,19 @@ from typing import Any
 
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 """Ctrl-C; a launcher's or SLURM's request to end; what SLURM sends ahead of a time limit or a preemption."""
+
+
+_PR_SET_PDEATHSIG = 1
+
+
+def signalled_with_parent(number: int) -> None:
+    """Have the kernel send this process a signal when its parent dies; Linux alone can.
+
+    Args:
+        number: of the signal.
+    """
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 class StopRequest:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 from pathlib import Path
 
+from prx_scale.stopping import signalled_with_parent
 from slurm.local import PARENT_VARIABLE, Job
-
-PR_SET_PDEATHSIG = 1
 
 
 def train_job(study_folder: Path, run_id: str) -> Job:
@@ -41,7 +39,7 @@ def end_with_parent() -> None:
     parent = os.environ.get(PARENT_VARIABLE)
     if parent is None or not sys.platform.startswith("linux"):
         return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    signalled_with_parent(signal.SIGTERM)
     if os.getppid() != int(parent):
         os.kill(os.getpid(), signal.SIGTERM)
 

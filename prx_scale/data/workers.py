@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-PR_SET_PDEATHSIG = 1
+from prx_scale.stopping import signalled_with_parent
+
 _LEFT_TO_THE_PARENT = (signal.SIGINT, signal.SIGUSR2)
 """Of the signals that go to all. Not SIGTERM: it is how the pool ends the others when one has died."""
 _AHEAD = 2
@@ -79,8 +78,7 @@ def _start(work: Callable[[Any], Any]) -> None:
     _work = work
     for number in _LEFT_TO_THE_PARENT:
         signal.signal(number, signal.SIG_IGN)
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signalled_with_parent(signal.SIGKILL)
 
 
 def _answer(task: Any) -> Any:
