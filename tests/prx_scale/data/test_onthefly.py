@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +28,8 @@ from prx_scale.data.onthefly.schedule import Planner
 from prx_scale.data.onthefly.slots import read, shared, slot_bytes, write
 from prx_scale.data.onthefly.stream import OnTheFly
 from prx_scale.data.onthefly.survey import Crew, Survey, kept_survey, survey
+from prx_scale.data.sources.base import Item
+from prx_scale.data.sources.selected import SelectedSource
 from prx_scale.data.store import Store
 from prx_scale.data.stored import StoredTraining, samples_of
 from prx_scale.diffusion.draws import Purpose
@@ -246,6 +251,29 @@ def test_processes_look_up_the_same(run: RunConfig, monkeypatch: pytest.MonkeyPa
         beside = survey(data, preparer, decode=decode, crew=Crew(workers=2, threads=2), step=steps.append)
         assert np.array_equal(alone.sizes, beside.sizes) and np.array_equal(alone.kinds, beside.kinds)
         assert steps == [7] * 8 + [4]
+
+
+class DyingSource(SelectedSource):
+    """Ends the process that reads it."""
+
+    def fetch(self, wanted: Sequence[tuple[int, int]]) -> list[Item]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return []
+
+
+@pytest.mark.slow
+def test_a_survey_whose_process_dies_says_where_or_that_it_was_asked_to_stop(run: RunConfig) -> None:
+    planned = planned_images(run, "x")
+    source = DyingSource(planned.source, [np.arange(count) for count in planned.source.counts()])
+    asked, crew = (Numbered(source), planned.plan.preparer), Crew(workers=2)
+    with pytest.raises(InputError, match=r"tars: a process that looks up sizes .* died at samples 0 to 59 or soon"):
+        survey(*asked, crew=crew)
+
+    def stop(done: int) -> None:
+        raise NoLongerWanted("asked to stop")
+
+    with pytest.raises(NoLongerWanted):
+        survey(*asked, crew=crew, step=stop)
 
 
 def test_a_survey_ends_when_it_is_not_wanted_any_more(run: RunConfig, tmp_path: Path) -> None:
