@@ -16,7 +16,7 @@ from prx_scale.config import RunConfig
 from prx_scale.encodingtable import TEXT_KEYS, Encoding
 from prx_scale.errors import InputError
 from prx_scale.models.encoders.combinations import inputs_of_encoders
-from prx_scale.stages import alone
+from prx_scale.stages import alone, sources_of
 from prx_scale.stagetables import Source, Stage
 from prx_scale.starts import keep, kept
 from prx_scale.stores import check_keys, content_of
@@ -126,7 +126,8 @@ def check_unchanged(run: RunConfig, where: str) -> None:
     Raises:
         InputError: says what differs.
     """
-    for own in {each.data.content: each for each in _alone(run)}.values():
+    for source, _ in sources_of(run).values():
+        own = alone(run, source)
         found = _found(own, where)
         if found.content != own.data.content:
             raise InputError(
@@ -134,11 +135,6 @@ def check_unchanged(run: RunConfig, where: str) -> None:
                 f"{own.data.content}; a run goes on with the data that it began with; for new runs on these, remove "
                 f"{IMAGES} beside the study file"
             )
-
-
-def _alone(run: RunConfig) -> list[RunConfig]:
-    """The run on each of its sources alone, on that of [data] first."""
-    return [run, *(alone(run, source) for stage in run.stages for source in stage.sources)]
 
 
 def _made(each: dict[str, Any]) -> FoundImages:

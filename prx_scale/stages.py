@@ -216,6 +216,35 @@ def stores_of(run: RunConfig) -> tuple[Data, ...]:
     return tuple(found.values())
 
 
+Name = tuple[str, str]
+"""Of a source: its content, and what a filter keeps of it."""
+
+
+def name_of(data: Data | Source) -> Name:
+    """What tells a source from others.
+
+    Args:
+        data: filled in.
+    """
+    return data.content, data.filter_hash
+
+
+def sources_of(run: RunConfig) -> dict[Name, tuple[Source | None, list[int]]]:
+    """All sources of a run, that of `[data]` first, and the image sizes that each is trained on at.
+
+    Args:
+        run: with its data filled in.
+    """
+    found: dict[Name, tuple[Source | None, list[int]]] = {name_of(run.data): (None, [])}
+    for stage in resolve(run):
+        for source in stage.data or (None,):
+            name = name_of(run.data if source is None else source)
+            sizes = found.setdefault(name, (source, []))[1]
+            if stage.image_size not in sizes:
+                sizes.append(stage.image_size)
+    return found
+
+
 def alone(run: RunConfig, source: Source | None) -> RunConfig:
     """The run that trains on one source alone, or on `[data]`.
 

@@ -22,14 +22,14 @@ from prx_scale.data.encoding.reading import Numbered
 from prx_scale.data.heldout import training_buckets, validated_numbers
 from prx_scale.data.onthefly.making import Drawn
 from prx_scale.data.onthefly.producing import Production
-from prx_scale.data.onthefly.schedule import Buckets, Material, Numbers, Schedule, sources_of
+from prx_scale.data.onthefly.schedule import Buckets, Material, Numbers, Schedule
 from prx_scale.data.onthefly.stream import OnTheFly
 from prx_scale.data.onthefly.survey import Crew, Survey, kept_survey
 from prx_scale.data.skips import SkipLog
 from prx_scale.data.store import Store
 from prx_scale.data.trained import with_weights
 from prx_scale.locks import NoLongerWanted
-from prx_scale.stages import alone
+from prx_scale.stages import alone, sources_of
 from prx_scale.stagetables import Source
 from prx_scale.stores import content_of
 

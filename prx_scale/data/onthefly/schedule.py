@@ -9,13 +9,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from prx_scale.config import Data, RunConfig
+from prx_scale.config import RunConfig
 from prx_scale.data.onthefly.microbatches import MicroBatches
 from prx_scale.data.pools import Pool, PooledBatches
 from prx_scale.data.shapes.hashing import mix
 from prx_scale.data.trained import check_any
 from prx_scale.errors import InputError
-from prx_scale.stages import alone, resolve
+from prx_scale.stages import alone, name_of, sources_of
 from prx_scale.stagetables import Source
 from prx_scale.storesizes import buckets_of
 from prx_scale.turns import Turns
@@ -26,19 +26,6 @@ Buckets = NDArray[np.int16]
 _DRAWN = 4096
 _ORDERS = 3
 """Orders that are laid out at a time: a stage's own, and what it replays."""
-
-
-Name = tuple[str, str]
-"""Of a source: its content, and what a filter keeps of it."""
-
-
-def name_of(data: Data | Source) -> Name:
-    """What tells a source from others.
-
-    Args:
-        data: filled in.
-    """
-    return data.content, data.filter_hash
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,22 +40,6 @@ class Material:
     """(N,) how often each comes in an epoch; None is once."""
     starts: Numbers
     """First samples of the blocks that are shuffled; see `ShuffledOrder`."""
-
-
-def sources_of(run: RunConfig) -> dict[Name, tuple[Source | None, list[int]]]:
-    """All sources of a run, that of `[data]` first, and the image sizes that each is trained on at.
-
-    Args:
-        run: with its data filled in.
-    """
-    found: dict[Name, tuple[Source | None, list[int]]] = {name_of(run.data): (None, [])}
-    for stage in resolve(run):
-        for source in stage.data or (None,):
-            name = name_of(run.data if source is None else source)
-            sizes = found.setdefault(name, (source, []))[1]
-            if stage.image_size not in sizes:
-                sizes.append(stage.image_size)
-    return found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
