@@ -53,13 +53,23 @@ def in_order(work: Callable[[Task], Answer], tasks: Iterable[Task], workers: int
     waiting: deque[tuple[Task, Future[Answer]]] = deque()
     try:
         for task in tasks:
-            waiting.append((task, pool.submit(_answer, task)))
+            waiting.append((task, _asked(pool, task)))
             if len(waiting) > workers + _AHEAD:
                 yield _answered(*waiting.popleft())
         while waiting:
             yield _answered(*waiting.popleft())
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _asked(pool: ProcessPoolExecutor, task: object) -> Future[Any]:
+    """The answer to come, which is the error where the pool has broken since the last task."""
+    try:
+        return pool.submit(_answer, task)
+    except BrokenProcessPool as error:
+        refused = Future[Any]()
+        refused.set_exception(error)
+        return refused
 
 
 def _answered(task: Task, future: Future[Answer]) -> tuple[Task, Answer]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -48,3 +50,18 @@ def test_a_process_that_dies_is_told_with_the_first_task_without_an_answer() -> 
     with pytest.raises(WorkerDied) as caught:
         seen.extend(task for task, _ in answers)
     assert caught.value.task == len(seen) <= 3
+
+
+def test_so_is_one_whose_death_is_known_before_the_next_task_is_there() -> None:
+    others = set(multiprocessing.active_children())
+
+    def tasks() -> Iterator[int]:
+        yield from range(3)
+        while set(multiprocessing.active_children()) - others:  # when the pool has seen a death, it ends the others
+            time.sleep(0.01)
+        yield 3
+
+    seen: list[int] = []
+    with pytest.raises(WorkerDied) as caught:
+        seen.extend(task for task, _ in in_order(Multiply(1, dies_at=2), tasks(), 2))
+    assert caught.value.task == len(seen) <= 2
