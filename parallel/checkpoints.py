@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch.distributed.checkpoint.filesystem import FileSystemReader
-
 METADATA = ".metadata"
 _STEP = re.compile(r"step-(\d+)$")
 
@@ -35,6 +33,10 @@ def defect(checkpoint: Path) -> str | None:
     Raises:
         OSError: the disk does not let it be read.
     """
+    from torch.distributed.checkpoint.filesystem import (
+        FileSystemReader,
+    )  # the names of checkpoints are read without torch
+
     if not (checkpoint / METADATA).is_file():
         return f"has no {METADATA}: the save was not finished"
     try:

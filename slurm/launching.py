@@ -11,8 +11,8 @@ from typing import Protocol
 from prx_scale.allocation import Allocation, Sized, SlurmSettings
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
+from prx_scale.evaluation.due import due_steps, scorable
 from prx_scale.layout import micro_batch
-from prx_scale.runs import read_rows
 from prx_scale.study import Study
 from slurm.controller import Phase, SiteLimits, cancel_jobs
 from slurm.executor import Batch, Call, Place, Work, submit
@@ -106,7 +106,7 @@ def decide(
     evaluates = "evaluate" in settings.base.then
     waiting = [run for run in unscored if evaluates and not jobs.active(Kind.EVALUATE, run)]
     now, later = _fit_in(due, len(waiting), 2 if evaluates else 1, limits, settings)
-    evaluations = [*waiting, *(run.id for run in now if evaluates and _scorable(run))]
+    evaluations = [*waiting, *(run.id for run in now if evaluates and scorable(run))]
     return Launch(
         name=name,
         training=_arrays(name, now, allocations, calls, limits, settings.base.max_restarts),
@@ -124,17 +124,8 @@ def unscored(planned: Sequence[Planned]) -> list[str]:
     Args:
         planned: the runs of a study.
     """
-    done = [each for each in planned if each.action is Action.SKIP_DONE and _scorable(each.run)]
-    return [each.run.id for each in done if not set(each.run.evaluated_steps) <= _scored_steps(each.folder)]
-
-
-def _scored_steps(folder: Path) -> set[int]:
-    return {row["step"] for row in read_rows(folder / "evaluation.jsonl")}
-
-
-def _scorable(run: RunConfig) -> bool:
-    """Only shapes have a detector."""
-    return run.data.dataset == "shapes"
+    done = [each for each in planned if each.action is Action.SKIP_DONE]
+    return [each.run.id for each in done if due_steps(each.run, each.folder)]
 
 
 def _name(study: str) -> str:

@@ -25,6 +25,7 @@ ALLOWED = {
         "prx_scale.runs",
         "prx_scale.locks",
         "prx_scale.errors",
+        "prx_scale.evaluation.due",
     ),
     "parallel": ("parallel",),
 }
@@ -51,6 +52,7 @@ LIGHT = (
     "prx_scale.commands.rank_output",
     "prx_scale.commands.downstream_output",
     "prx_scale.depthplan",
+    "prx_scale.evaluation.due",
     "prx_scale.data.encoding.estimate",
     "prx_scale.data.encoding.plan",
     "prx_scale.data.encoding.fromrun",

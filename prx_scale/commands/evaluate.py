@@ -63,21 +63,23 @@ def chosen(infos: Sequence[RunInfo], ids: Sequence[str], study_dir: Path) -> lis
 def _evaluate(infos: Sequence[RunInfo]) -> None:
     from prx_scale.commands.progress import bars
     from prx_scale.commands.text import plain_console
-    from prx_scale.evaluation.shapes_geneval import due_steps, evaluate, images_per_evaluation
+    from prx_scale.evaluation.due import due_steps, scorable
     from prx_scale.study import run_from_json
 
     console = plain_console()
-    due = [(info, step) for info in infos for step in due_steps(info)]
+    runs = {info.run: run_from_json(info.config, str(info.folder / "run.json")) for info in infos}
+    due = [(info, step) for info in infos for step in due_steps(runs[info.run], info.folder)]
     if not due:
-        shapes = any(info.config["data"]["dataset"] == "shapes" for info in infos)
-        console.print(
-            "nothing to evaluate: every checkpoint has its scores"
-            if shapes
-            else "nothing to evaluate: only images of the shapes dataset can be scored"
-        )
+        why = "every checkpoint has its scores"
+        if not any(map(scorable, runs.values())):
+            why = "only images of the shapes dataset can be scored"
+        console.print(f"nothing to evaluate: {why}")
+        return
+    from prx_scale.evaluation.shapes_geneval import evaluate, images_per_evaluation
+
     with bars(console) as progress:
         for info, step in due:
-            images = images_per_evaluation(run_from_json(info.config, str(info.folder)))
+            images = images_per_evaluation(runs[info.run])
             task = progress.add_task(f"{info.run} step {step}", total=images, loss="", speed="images")
             rows = evaluate(info, step, lambda made, task=task: progress.advance(task, made))
             scores = ", ".join(f"{row.metric.removeprefix('geneval/')} {row.value:.2f}" for row in rows)

@@ -105,7 +105,7 @@ def chosen_step(folder: Path, step: int | None) -> int:
     Raises:
         InputError: there is no such complete checkpoint.
     """
-    from prx_scale.evaluation.weights import checkpoint_steps
+    from prx_scale.evaluation.due import checkpoint_steps
 
     kept = checkpoint_steps(folder)
     if not kept:

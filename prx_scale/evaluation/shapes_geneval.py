@@ -17,8 +17,8 @@ from prx_scale.evaluation.geneval import Prompt, Verdict, judge, write_prompts
 from prx_scale.evaluation.geneval_scores import Graded, Score, score
 from prx_scale.evaluation.sampling import sample
 from prx_scale.evaluation.shapes_prompts import SHAPES_RULES, shapes_prompts
-from prx_scale.evaluation.weights import checkpoint_steps, load_model
-from prx_scale.runs import EvaluationRow, RunInfo, RunRecord, read_rows, write_atomically
+from prx_scale.evaluation.weights import load_model
+from prx_scale.runs import EvaluationRow, RunInfo, RunRecord, write_atomically
 from prx_scale.study import run_from_json
 
 SOURCE = "shapes-detector"
@@ -36,27 +36,6 @@ class Sampled:
     prompt: Prompt
     pixels: NDArray[np.float32]
     verdict: Verdict
-
-
-def due_steps(info: RunInfo) -> list[int]:
-    """Checkpoints of a run that have no evaluation yet: those of the regular interval and the last one.
-
-    None of a run on other data than shapes, which have no detector.
-
-    Args:
-        info: the run.
-    """
-    run = run_from_json(info.config, str(info.folder / "run.json"))
-    if run.data.dataset != "shapes":
-        return []
-    done = {
-        row["step"]
-        for row in read_rows(info.folder / "evaluation.jsonl")
-        if (row["weights"], row["steps"], row["guidance"])
-        == (run.evaluation.weights, run.evaluation.steps, run.evaluation.guidance)
-    }
-    kept = set(checkpoint_steps(info.folder))
-    return [step for step in run.evaluated_steps if step in kept and step not in done]
 
 
 def images_per_evaluation(run: RunConfig) -> int:

@@ -7,20 +7,12 @@ from pathlib import Path
 import torch
 from torch.distributed.checkpoint.state_dict_loader import load as load_checkpoint
 
-from parallel.checkpoints import defect, finished_steps
+from parallel.checkpoints import defect
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
+from prx_scale.evaluation.due import checkpoint_steps
 from prx_scale.models.mmdit import MMDiT, backbone_config
 from prx_scale.runs import Weights
-
-
-def checkpoint_steps(folder: Path) -> list[int]:
-    """Steps of the complete checkpoints of a run, in order.
-
-    Args:
-        folder: of the run.
-    """
-    return finished_steps(folder / "checkpoint")
 
 
 def load_model(run: RunConfig, folder: Path, step: int, weights: Weights) -> MMDiT:

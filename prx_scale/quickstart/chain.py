@@ -18,6 +18,7 @@ from prx_scale.commands.children import evaluate_job
 from prx_scale.commands.progress import evaluations
 from prx_scale.commands.sweep import launch, plan_table
 from prx_scale.errors import InputError
+from prx_scale.evaluation.due import due_steps
 from prx_scale.models.build import model_shape
 from prx_scale.models.sizes import training_flops
 from prx_scale.quickstart.preview import write_preview
@@ -129,8 +130,9 @@ def train_and_evaluate(study: Study, ids: Sequence[str], console: Console, train
     if code == exits.INTERRUPTED:
         return code
     _step(console, evaluate)
-    done = [run.id for run in runs if _is_done(study, run.id)]
-    return max(code, _evaluate(study, done, console))
+    done = [run for run in runs if _is_done(study, run.id)]
+    due = [run.id for run in done if due_steps(run, study.folder / "runs" / run.id)]
+    return max(code, _evaluate(study, due, console))
 
 
 def _is_done(study: Study, run_id: str) -> bool:
@@ -139,11 +141,13 @@ def _is_done(study: Study, run_id: str) -> bool:
 
 
 def _evaluate(study: Study, ids: Sequence[str], console: Console) -> int:
+    if not ids:
+        return exits.DONE
     groups = _even_groups(study, ids)
     jobs = [evaluate_job(study.folder, group, f"evaluate-{number}") for number, group in enumerate(groups)]
     try:
         with evaluations([run for run in study.runs if run.id in ids], study.folder, console) as tick:
-            outcomes = run_jobs(jobs, room(len(jobs)), tick) if jobs else []
+            outcomes = run_jobs(jobs, room(len(jobs)), tick)
             tick()
     except Interrupted:
         console.print("interrupted: the same command goes on from here")
@@ -158,7 +162,7 @@ def _evaluate(study: Study, ids: Sequence[str], console: Console) -> int:
 def _even_groups(study: Study, ids: Sequence[str]) -> list[tuple[str, ...]]:
     """Runs in as many groups as jobs fit side by side, of about the same cost."""
     cost = {run.id: training_flops(model_shape(run)) for run in study.runs}
-    groups: list[list[str]] = [[] for _ in range(room(len(ids)).workers)] if ids else []
+    groups: list[list[str]] = [[] for _ in range(room(len(ids)).workers)]
     for run_id in sorted(ids, key=lambda run_id: -cost[run_id]):
         min(groups, key=lambda group: sum(cost[other] for other in group)).append(run_id)
     return [tuple(group) for group in groups]

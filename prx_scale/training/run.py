@@ -20,7 +20,7 @@ from parallel.titan import latest_step, process_group_environment
 from prx_scale.attempts import Attempts, Ending, Job, signal_cause, signal_reason
 from prx_scale.choices import check_choices
 from prx_scale.config import RunConfig
-from prx_scale.evaluation.weights import checkpoint_steps
+from prx_scale.evaluation.due import checkpoint_steps
 from prx_scale.imagedata import check_unchanged
 from prx_scale.locks import NoLongerWanted, is_held, only_one
 from prx_scale.owner import Fence, take, take_from_jobs

@@ -10,6 +10,7 @@ import pytest
 
 from prx_scale import study
 from prx_scale.allocation import Sized
+from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
 from prx_scale.jobs import StudyCalls, TrainCall, VerbCall
 from prx_scale.runs import RunRecord, State
@@ -48,6 +49,14 @@ LIMITS = SiteLimits(max_array_size=1001, max_job_count=10_000)
 def loaded(tmp_path: Path) -> study.Study:
     (tmp_path / "study.toml").write_text(STUDY)
     return study.load(tmp_path)
+
+
+def finish(run: RunConfig, folder: Path) -> None:
+    """A run that is done, with its last checkpoint."""
+    RunRecord(folder).write(make_info(run.id, state=State.DONE))
+    checkpoint = folder / "checkpoint" / f"step-{run.training.steps}"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / ".metadata").touch()
 
 
 def job(number: str, kind: Kind, run: str | None) -> JobRecord:
@@ -97,7 +106,7 @@ def test_what_the_limit_of_jobs_leaves_is_launched_by_a_job(loaded: study.Study)
 
 def test_only_what_is_missing_is_submitted(loaded: study.Study) -> None:
     done, waiting, running, crashed, cancelled, new = (run.id for run in loaded.runs)
-    RunRecord(loaded.folder / "runs" / done).write(make_info(done, state=State.DONE))
+    finish(loaded.runs[0], loaded.folder / "runs" / done)
     records = [job(f"9_{n}", Kind.TRAIN, run) for n, run in enumerate((waiting, running, crashed, cancelled))]
     note_jobs(loaded.folder, records)
     note_cancelled(loaded.folder, ["9_3"])
@@ -129,7 +138,7 @@ def test_only_what_is_missing_is_submitted(loaded: study.Study) -> None:
 
 def test_what_follows_an_earlier_launch_is_not_doubled(loaded: study.Study) -> None:
     done = loaded.runs[0].id
-    RunRecord(loaded.folder / "runs" / done).write(make_info(done, state=State.DONE))
+    finish(loaded.runs[0], loaded.folder / "runs" / done)
     ledger = Ledger(study=loaded.folder, jobs=(job("5", Kind.EVALUATE, done),))
     for state, scored in (("RUNNING", False), ("FAILED", True)):
         jobs = Jobs(ledger=ledger, statuses={"5": status("5", state)})
@@ -139,6 +148,7 @@ def test_what_follows_an_earlier_launch_is_not_doubled(loaded: study.Study) -> N
 @pytest.mark.parametrize("dataset", ["store", "images", "random"])
 def test_what_cannot_be_scored_is_not_evaluated(loaded: study.Study, dataset: str) -> None:
     done = Planned(run=loaded.runs[0], folder=loaded.folder / "runs" / "x", action=Action.SKIP_DONE)
+    finish(done.run, done.folder)
     other = replace(done, run=replace(done.run, data=replace(done.run.data, dataset=dataset)))
     assert unscored([done, other]) == [done.run.id] and unscored([other]) == []
 
