@@ -51,6 +51,11 @@ class Batch:
         named = {"t": self.t, "context": self.context, "pooled": self.pooled, "mask": self.mask, "size": self.size}
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors."""
+        return sum(tensor.nbytes for tensor in (self.x0, self.noise, *self.conditions.values()))
+
 
 def training_batch(run: RunConfig, dataset: Dataset, indices: Indices) -> Batch:
     """The training samples of the given indices.

@@ -21,6 +21,8 @@ Indices = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 ITEMS_AT_ONCE = 256
 """At the most: what memory a forward pass may take is up to the micro-batch, and more gains nothing."""
+KEPT_BYTES = 1 << 30
+"""Of a process's batches that stay in memory between validations: SD3's text states are 2.5 MB a level and image."""
 
 
 def items_at_once(items: int, micro_batch: int) -> int:
@@ -85,20 +87,28 @@ class Validator:
         self.run, self.device, self.rank, self.world, self.group = run, device, rank, world, group
         self.micro_batch = micro_batch
         self.dataset = dataset or open_dataset(run, "heldout")
-        self._batches: list[tuple[Indices, Mask, Batch]] | None = None
+        self._kept, self._room = list[Batch](), KEPT_BYTES
 
-    def _own_batches(self) -> list[tuple[Indices, Mask, Batch]]:
-        """This process's items, in batches as many as any other process has; made once, as they never change.
+    def _own_batches(self) -> Iterator[tuple[Indices, Mask, Batch]]:
+        """This process's items, in batches as many as any other process has.
 
-        Those of each shape are dealt out by themselves.
+        Those of each shape are dealt out by themselves. They never change: as many as there is room for stay in memory,
+        and the others are made anew.
         """
-        if self._batches is None:
-            self._batches = [
-                (items, counts, validation_batch(self.run, self.dataset, items))
-                for images in of_one_shape(self.dataset, self.run.validation.images)
-                for items, counts in self._dealt(items_of(images, self.run.validation.levels))
-            ]
-        return self._batches
+        dealt = (
+            part
+            for images in of_one_shape(self.dataset, self.run.validation.images)
+            for part in self._dealt(items_of(images, self.run.validation.levels))
+        )
+        for number, (items, counts) in enumerate(dealt):
+            if number < len(self._kept):
+                yield items, counts, self._kept[number]
+                continue
+            batch = validation_batch(self.run, self.dataset, items)
+            if number == len(self._kept) and batch.nbytes <= self._room:
+                self._kept.append(batch)
+                self._room -= batch.nbytes
+            yield items, counts, batch
 
     def _dealt(self, items: Indices) -> Iterator[tuple[Indices, Mask]]:
         """This process's part of some items, batch by batch, and which of a batch count.

@@ -12,10 +12,11 @@ from torch import nn
 from prx_scale.config import RunConfig
 from prx_scale.data.opening import open_dataset
 from prx_scale.data.shapes.captions import MAX_TOKENS
-from prx_scale.data.shapes.dataset import ShapesDataset
-from prx_scale.diffusion.draws import Purpose, draw
+from prx_scale.data.shapes.dataset import ShapesBatch, ShapesDataset
+from prx_scale.diffusion.draws import Indices, Purpose, draw
 from prx_scale.models.encoders.states import TextStates
 from prx_scale.study import load
+from prx_scale.training import validation
 from prx_scale.training.batches import SampleLoader, drop_conditions, training_batch, validation_batch
 from prx_scale.training.ema import AveragedWeights, decay_at
 from prx_scale.training.validation import Validator
@@ -116,6 +117,16 @@ class Zero(nn.Module):
         return torch.zeros_like(z)
 
 
+class Counting(ShapesDataset):
+    """Held-out shapes that count the batches made of them."""
+
+    batches = 0
+
+    def batch(self, indices: Indices) -> ShapesBatch:
+        self.batches += 1
+        return super().batch(indices)
+
+
 def test_validation_loss_of_a_known_model(run: RunConfig) -> None:
     """A model that predicts zero has loss mean (eps - x0)^2 at every level."""
     losses = Validator(run, device=torch.device("cpu"), rank=0, world=1).losses(Zero())
@@ -135,6 +146,20 @@ def test_validation_items_are_dealt_out_without_loss_or_double_counting(run: Run
         items = [item for part in parts for batch, counts, _ in part._own_batches() for item in batch[counts].tolist()]
         assert sorted(items) == list(range(20))
     assert whole.loss > 0
+
+
+@pytest.mark.parametrize(("room", "made"), [(0, 4), (1, 3), (2, 2), (100, 2)])
+def test_batches_without_room_in_memory_are_made_anew(
+    run: RunConfig, monkeypatch: pytest.MonkeyPatch, room: int, made: int
+) -> None:
+    """Of two batches in two validations."""
+    expected = Validator(run, device=torch.device("cpu"), rank=0, world=1, micro_batch=10).losses(Zero())
+    size = validation_batch(run, ShapesDataset(split="heldout"), np.arange(10)).nbytes
+    monkeypatch.setattr(validation, "KEPT_BYTES", room * size)
+    counted = Counting(split="heldout")
+    validator = Validator(run, device=torch.device("cpu"), rank=0, world=1, micro_batch=10, dataset=counted)
+    assert [validator.losses(Zero()) for _ in range(2)] == [expected] * 2
+    assert counted.batches == made
 
 
 def test_each_encoder_is_dropped_by_itself(tmp_path: Path) -> None:
