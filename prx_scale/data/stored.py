@@ -22,8 +22,7 @@ from prx_scale.data.store.batch import EncodedBatch
 from prx_scale.data.store.packing import moments_of, states_of
 from prx_scale.data.trained import available_kinds, check_any, trained_buckets
 from prx_scale.diffusion.draws import Purpose, draw
-from prx_scale.models.encoders.image.normalisation import LatentScale, LatentStatistics
-from prx_scale.models.encoders.registry import ImageSpec
+from prx_scale.models.encoders.image.normalisation import LatentScale, LatentStatistics, published_scale
 from prx_scale.models.inputs import inputs_of
 from prx_scale.stages import as_source
 from prx_scale.stagetables import Source
@@ -234,16 +233,3 @@ def latent_scale(store: Store) -> LatentScale:
         return published
     parts = (store.statistics(each.image_size) for each in store.recipe.resolutions)
     return reduce(lambda one, other: one + other, parts, LatentStatistics()).scale()
-
-
-def published_scale(spec: ImageSpec) -> LatentScale | None:
-    """How latents are normalised by what is published; None where that has to be measured.
-
-    Args:
-        spec: of the autoencoder.
-    """
-    if spec.normalisation == "none":
-        return LatentScale()
-    if spec.normalisation == "scale" and spec.scale is not None:
-        return LatentScale(shift=(spec.shift or 0.0,), scale=(spec.scale,))
-    return None

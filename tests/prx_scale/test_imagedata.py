@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,6 +23,9 @@ from tests.prx_scale.training import images
 from tests.prx_scale.training.images import ENCODING, LATENTS, STORE, TEXT, write_study
 
 encoding = images.encoding
+
+from autoencoder_folders import write_flux2  # noqa: E402
+from hub_server import serve  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -167,12 +172,33 @@ def test_what_does_not_fit_is_refused_when_the_study_is_loaded(
 
 
 def test_autoencoders_that_have_to_be_measured_are_refused(run: RunConfig, world: Path) -> None:
-    sys.path.insert(0, str(Path(images.__file__).parents[1] / "models"))
-    from autoencoder_folders import write_flux2
+    shutil.copytree(world / "encoders" / "vae", world / "unscaled")
+    config = json.loads((world / "unscaled" / "config.json").read_text())
+    del config["scaling_factor"]
+    (world / "unscaled" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"\[encoding\] image_encoder: 'repa-e' .* prx-scale encode"):
+        changed(run, world, ("sd3=../encoders", "repa-e=../unscaled"))
 
-    write_flux2(world / "flux2")
-    with pytest.raises(InputError, match=r"\[encoding\] image_encoder: 'flux2' .* prx-scale encode"):
-        changed(run, world, ("sd3=../encoders", "flux2=../flux2"), ("[encoding]", "[encoding]\npatch = 1"))
+
+def test_flux2s_statistics_are_read_without_torch_here_and_on_the_hub(world: Path, tmp_path: Path) -> None:
+    write_flux2(tmp_path / "hub" / "owner" / "vae", channels=32)
+    for name, source in (("here", tmp_path / "hub" / "owner" / "vae"), ("hub", "owner/vae")):
+        table = ENCODING.replace("sd3=../encoders", f"flux2={source}").replace("[encoding]", "[encoding]\npatch = 1")
+        study = write_study(world / f"flux2-{name}", encoding=table)
+        text = (study / "study.toml").read_text()
+        (study / "study.toml").write_text(text.replace("depth = 1", "depth = 1\npatch = 1"))
+    code = (
+        "import sys; from pathlib import Path; from prx_scale.study import load; "
+        f"print(*(load(Path({str(world)!r}) / f'flux2-{{name}}').runs[0].id for name in ('here', 'hub')), "
+        "'torch' in sys.modules)"
+    )
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TRANSFORMERS_"))}
+    with serve(tmp_path / "hub") as (endpoint, _):
+        environment = {**kept, "HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": endpoint}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    here, hub, torch = done.stdout.split()
+    assert here == hub and torch == "False"
 
 
 def test_beside_a_store_only_captions_are_encoded(tmp_path: Path) -> None:

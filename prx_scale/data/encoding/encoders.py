@@ -24,7 +24,7 @@ from prx_scale.data.store.storage import Packed, Storage, empty
 from prx_scale.models.encoders.batches import PIXELS_AT_ONCE, encode_images, encode_text
 from prx_scale.models.encoders.image.base import FrozenImage, statistics_of
 from prx_scale.models.encoders.image.load import load_image
-from prx_scale.models.encoders.image.normalisation import LatentStatistics
+from prx_scale.models.encoders.image.normalisation import LatentScale, LatentStatistics
 from prx_scale.models.encoders.registry import TextSpec
 from prx_scale.models.encoders.states import TextStates, check_right_padded
 from prx_scale.models.encoders.text.base import FrozenText
@@ -128,7 +128,10 @@ def load_encoders(draft: Recipe, weights: Weights, device: str, *, images: bool 
         InputError: they are not there, or of other sizes.
     """
     dtype: torch.dtype = getattr(torch, weights.precision)
-    image = load_image(draft.image_spec, weights.image, dtype=dtype, device=device) if images else None
+    image = None
+    if images:
+        # Moments are stored as they are: an autoencoder whose scale has to be measured needs none here.
+        image = load_image(draft.image_spec, weights.image, dtype=dtype, device=device, scale=LatentScale())
     text = [
         load_text(spec, weights.text.get(spec.name, ""), dtype=dtype, device=device, cleaning=weights.cleaning)
         for spec in draft.text_specs

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from prx_scale.data.sources import Fields, Source, open_source, parse_pairs
 from prx_scale.data.store.recipe import DataName, Recipe, spec_to_json
 from prx_scale.encodingtable import Encoding
 from prx_scale.errors import InputError
+from prx_scale.models.encoders.declared import check_image
 from prx_scale.models.encoders.identity import IMAGE_RECIPE, TEXT_RECIPE, content_of
-from prx_scale.models.encoders.locating import locate
+from prx_scale.models.encoders.image.normalisation import published_scale
+from prx_scale.models.encoders.locating import Located, locate
 from prx_scale.models.encoders.registry import ImageSpec, TextSpec, image_spec, text_spec
 
 BUILT_IN = ("pixels", "shapes")
@@ -73,8 +75,7 @@ def planned_images(run: RunConfig, where: str, key: str = "[data]") -> Planned:
         samples=int(source.counts().sum()),
         filter="" if manifest is None else manifest.identity,
     )
-    made = _planned(run, fields, name, f"{where} [encoding]")
-    _check_scale(made.draft.image_spec, f"{where} [encoding] image_encoder")
+    made = _with_scale(_planned(run, fields, name, f"{where} [encoding]"), f"{where} [encoding] image_encoder")
     looked_up = {**_read(made, fields), "limits": asdict(made.preparer.limits), "survey": encoding.survey}
     encoders = [
         _encoder(encoding, made.draft.image_spec, made.image_source, f"{where} [encoding] image_encoder"),
@@ -194,13 +195,28 @@ def _check_encoders(encoding: Encoding, where: str) -> None:
         raise InputError(f"{where} classes: names classes that no caption is made of; add class_templates")
 
 
-def _check_scale(spec: ImageSpec, where: str) -> None:
-    if spec.normalisation == "none" or (spec.normalisation == "scale" and spec.scale is not None):
-        return
-    raise InputError(
-        f"{where}: '{spec.name}' comes without a scale and shift for its latents, which then have to be measured over "
-        f'all images: encode them with prx-scale encode, and train on dataset = "store"'
-    )
+def _with_scale(made: Plan, where: str) -> Plan:
+    """The plan with a published scale and shift of its latents, also where the weights that say them are on the hub."""
+    spec = made.draft.image_spec
+    if published_scale(spec):
+        return made
+    try:
+        spec = check_image(spec, _located(spec, made.image_source).model)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    if not published_scale(spec):
+        raise InputError(
+            f"{where}: '{spec.name}' comes without a scale and shift for its latents, which then have to be measured "
+            f'over all images: encode them with prx-scale encode, and train on dataset = "store"'
+        )
+    return replace(made, draft=replace(made.draft, image=replace(made.draft.image, spec=spec)))
+
+
+def _located(spec: ImageSpec | TextSpec, source: str) -> Located:
+    try:
+        return locate(spec, source)
+    except ImportError as error:
+        raise InputError(f"'{spec.name}' on the hub needs huggingface_hub; name a local folder") from error
 
 
 def _text_encoders(encoding: Encoding, made: Plan, where: str) -> list[dict[str, Any]]:
@@ -211,11 +227,9 @@ def _encoder(encoding: Encoding, spec: ImageSpec | TextSpec, source: str, where:
     """What an encoder's output depends on, as far as its files and settings say without loading it."""
     text = isinstance(spec, TextSpec)
     try:
-        files = {} if spec.kind in BUILT_IN else content_of(locate(spec, source))
+        files = {} if spec.kind in BUILT_IN else content_of(_located(spec, source))
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    except ImportError as error:
-        raise InputError(f"{where}: '{spec.name}' on the hub needs huggingface_hub; name a local folder") from error
     return {
         "spec": spec_to_json(spec),
         "files": dict(files),

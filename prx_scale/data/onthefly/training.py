@@ -12,9 +12,9 @@ from prx_scale.config import RunConfig
 from prx_scale.data.onthefly.stream import OnTheFly, Streamed
 from prx_scale.data.store import Store
 from prx_scale.data.store.batch import EncodedBatch, from_arrays
-from prx_scale.data.stored import StoredSamples, latent_scale, published_scale, samples_of
+from prx_scale.data.stored import StoredSamples, latent_scale, samples_of
 from prx_scale.diffusion.draws import Purpose
-from prx_scale.models.encoders.image.normalisation import LatentScale
+from prx_scale.models.encoders.image.normalisation import LatentScale, published_scale
 
 Numbers = NDArray[np.int64]
 

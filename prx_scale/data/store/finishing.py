@@ -48,8 +48,8 @@ def begin(folder: Path, recipe: Recipe) -> None:
     if unequal := differences(recipe, there):
         more = f", and {len(unequal) - 3} more" if len(unequal) > 3 else ""
         raise InputError(
-            f"{folder}: was begun otherwise: {'; '.join(unequal[:3])}{more}; go on with the same options, or choose "
-            "another --out"
+            f"{folder}: was begun otherwise: {'; '.join(unequal[:3])}{more}; go on with the same options and "
+            "version, or choose another --out"
         )
 
 

@@ -276,7 +276,7 @@ def _encoder_to_json(encoder: Encoder) -> dict[str, Any]:
 def _encoder_from_json(kind: type[S], content: Mapping[str, Any], where: str) -> Encoder:
     known = {each.name for each in fields(kind)}
     # Fields that later versions add to what describes an encoder do not make a store unreadable.
-    spec = kind(**{name: value for name, value in content["spec"].items() if name in known})
+    spec = kind(**_tupled({name: value for name, value in content["spec"].items() if name in known}))
     return Encoder(spec=spec, identity=EncoderIdentity.from_json(content["identity"], where))
 
 

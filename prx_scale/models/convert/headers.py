@@ -29,6 +29,8 @@ class Described:
     dtype: str
     """As safetensors names it: F32."""
     shape: TensorShape
+    start: int
+    """Byte of the file that its numbers begin at."""
 
 
 def read_header(file: Path) -> dict[str, Described]:
@@ -51,17 +53,20 @@ def read_header(file: Path) -> dict[str, Described]:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise InputError(f"{file}: not a safetensors file, or damaged ({error})") from error
-    found = {name: _described(file, name, entry) for name, entry in header.items() if name != "__metadata__"}
+    found = {
+        name: _described(file, name, entry, 8 + length) for name, entry in header.items() if name != "__metadata__"
+    }
     end = 8 + length + max((entry["data_offsets"][1] for name, entry in header.items() if name in found), default=0)
     if end != size:
         raise InputError(f"{file}: {size} bytes where its header speaks of {end}; it was cut short")
     return found
 
 
-def _described(file: Path, name: str, entry: Any) -> Described:
+def _described(file: Path, name: str, entry: Any, data: int) -> Described:
     try:
         start, end = entry["data_offsets"]
-        described = Described(file=file, dtype=entry["dtype"], shape=tuple(int(each) for each in entry["shape"]))
+        shape = tuple(int(each) for each in entry["shape"])
+        described = Described(file=file, dtype=entry["dtype"], shape=shape, start=data + start)
         size = math.prod(described.shape) * BYTES.get(described.dtype, 0)
         if described.dtype in BYTES and end - start != size:
             raise ValueError(f"{end - start} bytes, {size} by its shape")

@@ -1,4 +1,4 @@
-"""What a folder's config.json says of the encoder in it: its sizes, before weights are read. Needs no torch."""
+"""What a folder says of the encoder in it before weights are loaded: sizes, scale and shift. Needs no torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from prx_scale.errors import InputError
+from prx_scale.models.encoders.batchnorm import batch_norm_scale
 from prx_scale.models.encoders.registry import ImageKind, ImageSpec, TextKind, TextSpec
 
 CONFIG = "config.json"
@@ -104,15 +105,20 @@ def sized_image(spec: ImageSpec, folder: Path) -> ImageSpec:
         raise InputError(f"{file}: the list of channels of its blocks is missing")
     channels, downsampling = _number(config, "latent_channels", file), 2 ** (len(blocks) - 1)
     if spec.kind == "flux2":
-        return replace(spec, channels=4 * channels, downsampling=2 * downsampling)
-    found = replace(spec, channels=channels, downsampling=downsampling)
+        channels, downsampling = 4 * channels, 2 * downsampling
+        shift, scale = batch_norm_scale(folder, config, file, channels)
+        return replace(spec, channels=channels, downsampling=downsampling, shift=shift, scale=scale)
+    return _scaled(replace(spec, channels=channels, downsampling=downsampling), config, file)
+
+
+def _scaled(spec: ImageSpec, config: Config, file: Path) -> ImageSpec:
     scale = config.get("scaling_factor")
     if scale is None:
         # Old folders leave it out. diffusers then takes 0.18215, right for the one that it was made for and no other.
-        return found
+        return spec
     if not isinstance(scale, int | float) or scale <= 0:
         raise InputError(f"{file}: scaling_factor: {scale!r}; a number above 0")
-    return replace(found, scale=float(scale), shift=float(config.get("shift_factor") or 0))
+    return replace(spec, scale=float(scale), shift=float(config.get("shift_factor") or 0))
 
 
 def check_text(spec: TextSpec, folder: Path) -> TextSpec:
@@ -151,8 +157,11 @@ def check_image(spec: ImageSpec, folder: Path) -> ImageSpec:
 def _same(spec: TextSpec | ImageSpec, found: TextSpec | ImageSpec, names: tuple[str, ...], folder: Path) -> None:
     for name in names:
         wanted, has = getattr(spec, name), getattr(found, name)
-        if wanted is not None and wanted != has:
-            raise InputError(f"{folder / CONFIG}: {name} is {has}, that of '{spec.name}' {wanted}")
+        if wanted is None or wanted == has:
+            continue
+        if isinstance(wanted, tuple):
+            raise InputError(f"{folder}: {name} by channel, of its weights' statistics, is not that of '{spec.name}'")
+        raise InputError(f"{folder / CONFIG}: {name} is {has}, that of '{spec.name}' {wanted}")
 
 
 def _table(config: Config, key: str, file: Path) -> Config:

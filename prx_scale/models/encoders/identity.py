@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -18,13 +18,13 @@ from typing import Any, cast
 from prx_scale.errors import InputError
 from prx_scale.models.encoders.declared import CONFIG, read_config
 from prx_scale.models.encoders.locating import Located
+from prx_scale.models.encoders.weightfiles import weight_files
 
 IMAGE_RECIPE = 1
 """Part of every image encoder's identity: raised when the same settings come to mean other latents."""
 TEXT_RECIPE = 1
 """Part of every text encoder's identity: raised when the same settings come to mean other states."""
 
-_STEMS = (("safetensors", ("model", "diffusion_pytorch_model")), ("bin", ("pytorch_model", "diffusion_pytorch_model")))
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -126,35 +126,6 @@ def content_of(located: Located, cache: Path | None = None) -> dict[str, str]:
         files = (located.tokenizer / name for name in _TOKENIZER_FILES)
         found |= {f"tokenizer/{file.name}": hash_file(file, cache) for file in files if file.is_file()}
     return found
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files that weights are read from: one, or those that an index names; safetensors before pickled ones.
-
-    Args:
-        folder: of the weights.
-
-    Raises:
-        InputError: there are none.
-    """
-    for suffix, stems in _STEMS:
-        for stem in stems:
-            if files := list(_files_of(folder, stem, suffix)):
-                return files
-    names = ", ".join(f"{stem}.{suffix}" for suffix, stems in _STEMS for stem in stems)
-    raise InputError(f"{folder}: no weights; looked for {names}, or their indices")
-
-
-def _files_of(folder: Path, stem: str, suffix: str) -> Iterator[Path]:
-    single, index = folder / f"{stem}.{suffix}", folder / f"{stem}.{suffix}.index.json"
-    if single.is_file():
-        yield single
-    elif index.is_file():
-        try:
-            names = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise InputError(f"{index}: not an index of weights ({error})") from error
-        yield from (folder / name for name in sorted(names))
 
 
 def hash_file(file: Path, cache: Path | None = None) -> str:

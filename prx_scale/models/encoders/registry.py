@@ -71,10 +71,10 @@ class ImageSpec:
     downsampling: int
     """Pixels along one side of a latent."""
     normalisation: Literal["scale", "batch norm", "none"]
-    """scale: (z - shift) * scale, one for all channels; batch norm: stored statistics of each channel."""
-    scale: float | None = None
-    """None: what the weights' config.json says."""
-    shift: float | None = None
+    """scale: (z - shift) * scale, one for all channels; batch norm: by channel, out of the weights' statistics."""
+    scale: float | tuple[float, ...] | None = None
+    """One, or one for each channel. None: what the weights say, in config.json or in their statistics."""
+    shift: float | tuple[float, ...] | None = None
     deterministic: bool = False
     """It gives latents, not their mean and standard deviation."""
     folder: str = "vae"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from prx_scale.models.encoders.registry import ImageSpec, TextSpec
 
 BUCKETS = (Bucket(height=48, width=32), Bucket(height=32, width=32), Bucket(height=32, width=48))
 IMAGE = ImageSpec(name="kl-4", kind="kl", channels=4, downsampling=8, normalisation="scale")
+FLUX2 = ImageSpec(name="flux2", kind="flux2", channels=4, downsampling=8, normalisation="batch norm")
+"""As stores had it before they kept its statistics."""
 CLIP = TextSpec(name="clip-l", kind="clip", tokens=77, width=8, pooled=5)
 GEMMA = TextSpec(name="gemma", kind="gemma", tokens=9, width=10, masked=True)
 
@@ -44,6 +47,11 @@ def recipe(
         pooled_only=pooled_only,
         shard_size=shard,
     )
+
+
+def with_image(wanted: Recipe, spec: ImageSpec) -> Recipe:
+    """The recipe of latents of another encoder."""
+    return replace(wanted, image=replace(wanted.image, spec=spec))
 
 
 def moments(number: int, bucket: int) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -35,6 +36,7 @@ from prx_scale.data.sources import Fields, open_source
 from prx_scale.data.store import Expected, Store, layout
 from prx_scale.data.store.packing import moments_of, states_of, unpack
 from prx_scale.data.store.recipe import DataName
+from prx_scale.data.stored import latent_scale
 from prx_scale.errors import InputError
 from prx_scale.models.encoders.batches import encode_images, encode_text
 from prx_scale.models.encoders.declared import sized_text
@@ -273,6 +275,17 @@ def test_other_options_give_other_stores(data: Path, models: Path, tmp_path: Pat
     assert store.captions(np.array([number]))[0]["class"] == f"a photo of a a cat {who[number] % 9}"
     found, right = moments_of(batch, 16), moments_of(store.at(64).batch(np.array([number])), 16)
     assert found.mean.shape[-2:] != right.mean.shape[-2:] and found.mean.isfinite().all()
+
+
+def test_an_autoencoder_without_a_scale_is_encoded_and_measured(data: Path, models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "vae", tmp_path / "vae")
+    config = json.loads((tmp_path / "vae" / "config.json").read_text())
+    del config["scaling_factor"]
+    (tmp_path / "vae" / "config.json").write_text(json.dumps(config))
+    words = [*encoding.words(data, tmp_path / "store", models), "--text-encoders", "--image-encoder"]
+    assert run([*words, f"repa-e={tmp_path}"]) == 0
+    store = Store.open(tmp_path / "store")
+    assert latent_scale(store) == store.statistics(64).scale() and store.recipe.image_spec.scale is None
 
 
 def test_latents_alone_keep_captions_as_text(data: Path, models: Path, tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import encoding
 import numpy as np
 import pytest
 import torch
+from autoencoder_folders import write_flux2
 from made import CC12M, jpeg
 from streamed import assert_same, from_store, opened
 
@@ -28,11 +30,13 @@ from prx_scale.data.onthefly.schedule import Planner
 from prx_scale.data.onthefly.slots import read, shared, slot_bytes, write
 from prx_scale.data.onthefly.stream import OnTheFly
 from prx_scale.data.onthefly.survey import Crew, Survey, kept_survey, survey
+from prx_scale.data.onthefly.training import scale_of
 from prx_scale.data.sources.base import Item
 from prx_scale.data.sources.selected import SelectedSource
 from prx_scale.data.store import Store
+from prx_scale.data.store.packing import moments_of
 from prx_scale.data.stored import StoredTraining, samples_of
-from prx_scale.diffusion.draws import Purpose
+from prx_scale.diffusion.draws import Purpose, draw
 from prx_scale.errors import InputError
 from prx_scale.locks import NoLongerWanted, in_turn
 from prx_scale.study import load
@@ -50,6 +54,7 @@ from tests.prx_scale.training.images import (
 )
 
 DAMAGED = 22
+FLUX2_STORE = STORE.replace("../store", "../flux2-store")
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +83,41 @@ def test_batches_of_all_stages_are_those_of_the_store(run: RunConfig, stored: Ru
     assert sorted(place for wanted in heldout for place in wanted.places.tolist()) == list(range(7))
     for wanted in heldout:
         assert_same(maker.make(wanted).batch, from_store(stored, wanted))
+
+
+def test_flux2_is_normalised_alike_in_both_modes_and_in_its_pipeline(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffusers import AutoencoderKLFlux2, Flux2Pipeline
+
+    folder = write_flux2(world / "flux2")
+    own = ("--image-encoder", f"flux2={folder}", "--patch", "1", "--max-skipped", "0.5")
+    assert cli.run(encoding.words(world / "tars", world / "flux2-store", world / "encoders", *own)) == 0
+    table = ENCODING.replace("sd3=../encoders", f"flux2={folder}").replace("[encoding]", "[encoding]\npatch = 1")
+    found: list[RunConfig] = []
+    for name, data, keys in (("flux2-images", IMAGES, table), ("flux2-stored", FLUX2_STORE, "")):
+        study = write_study(world / name, data=data, encoding=keys, stages=PLAIN.format(steps=8))
+        text = (study / "study.toml").read_text()
+        (study / "study.toml").write_text(text.replace("depth = 1", "depth = 1\npatch = 1"))
+        found += load(study).runs
+    images, stored = found
+    stream, dataset = opened(images, world), StoredTraining(stored)
+    maker, theirs = stream.production.maker(0, 1), AutoencoderKLFlux2.from_pretrained(folder)
+    assert maker.recipe.hash == dataset.parts[0].store.recipe.hash and scale_of(stream) == dataset.scale
+    pipeline = Flux2Pipeline.__new__(Flux2Pipeline)
+    pipeline.vae = theirs
+    # What it normalises are the latents that were sampled, not those of an image.
+    monkeypatch.setattr(theirs, "encode", lambda latents: SimpleNamespace(latents=latents))
+    for item in range(4):
+        wanted = stream.planner.wanted(item)
+        made, places = maker.make(wanted).batch, wanted.places
+        ours = samples_of(images, scale_of(stream), made, images.training.seed, Purpose.LATENTS, places)
+        assert np.array_equal(ours.image, dataset.batch(places).image)
+        moments = moments_of(made, 16)
+        noise = draw(images.training.seed, Purpose.LATENTS, places, tuple(moments.mean.shape[1:])).noise
+        sampled = moments.sample(torch.from_numpy(noise)).float()
+        right = pipeline._encode_vae_image(pipeline._unpatchify_latents(sampled), torch.Generator())
+        torch.testing.assert_close(torch.from_numpy(ours.image), right, rtol=0, atol=3e-6)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -244,6 +245,26 @@ def test_a_recipe_survives_json() -> None:
     assert stores.recipe(shard=4).hash == wanted.hash != stores.recipe(states="fp8").hash
     with pytest.raises(InputError, match="here: damaged"):
         Recipe.from_json({"data": 1}, "here")
+
+
+def test_numbers_by_channel_leave_the_hashes_of_other_recipes_alone() -> None:
+    known = stores.recipe()
+    assert known.hash == "707a98d2eb13a0fe6b1e947a8d52949416f1eaa80ac06eef5fbd0471f3585058"
+    one = stores.with_image(known, replace(stores.IMAGE, scale=1.5, shift=0.1))
+    assert one.hash == "6363df877acd89e8b2d51e91851c4d171a58f552a41d1d13791e60e275bc7183"
+    before = stores.with_image(known, stores.FLUX2)
+    assert before.hash == "a69c7d0fefeb7575fa2d4f1f362924e31f8404b85511b723afa7ff49520bf048"
+    now = stores.with_image(known, replace(stores.FLUX2, scale=(1.5, 0.1, 3.0, 1 / 3), shift=(0.0, -1.0, 1e-9, 0.3)))
+    again = Recipe.from_json(json.loads(json.dumps(now.to_json())), "here")
+    assert again == now and again.hash == now.hash != before.hash and not differences(now, again)
+
+
+def test_a_store_that_was_begun_without_numbers_by_channel_is_not_gone_on_with(tmp_path: Path) -> None:
+    before = stores.with_image(stores.recipe(), stores.FLUX2)
+    begin(tmp_path, before)
+    said = r"begun otherwise: image\.spec\.scale \[1\.5, .* there none; image\.spec\.shift .*options and version, or"
+    with pytest.raises(InputError, match=said):
+        begin(tmp_path, stores.with_image(before, replace(stores.FLUX2, scale=(1.5,) * 4, shift=(0.5,) * 4)))
 
 
 def identity(name: str, kind: str, **files: str) -> EncoderIdentity:

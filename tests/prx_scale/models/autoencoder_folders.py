@@ -37,11 +37,12 @@ def write_kl(folder: Path, *, channels: int, scale: float = 1.5305, shift: float
     return folder
 
 
-def write_flux2(folder: Path) -> Path:
-    """Write an AutoencoderKLFlux2 of factor 8 and 4 channels, with statistics that it did not get from training.
+def write_flux2(folder: Path, channels: int = 4) -> Path:
+    """Write an AutoencoderKLFlux2 of factor 8, with statistics that it did not get from training.
 
     Args:
         folder: to write into.
+        channels: of its latents, before they go in patches onto four times as many.
     """
     from diffusers import AutoencoderKLFlux2
 
@@ -53,7 +54,7 @@ def write_flux2(folder: Path) -> Path:
         block_out_channels=(8,) * blocks,
         layers_per_block=1,
         norm_num_groups=2,
-        latent_channels=4,
+        latent_channels=channels,
     )
     model.bn.running_mean.normal_()
     model.bn.running_var.uniform_(0.5, 4)

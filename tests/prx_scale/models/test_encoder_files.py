@@ -13,9 +13,10 @@ import pytest
 from hub_server import COMMIT, serve
 
 from prx_scale.errors import InputError
-from prx_scale.models.encoders.identity import EncoderIdentity, check_same, content_of, hash_file, weight_files
+from prx_scale.models.encoders.identity import EncoderIdentity, check_same, content_of, hash_file
 from prx_scale.models.encoders.locating import Located, locate
 from prx_scale.models.encoders.registry import IMAGE, TEXT
+from prx_scale.models.encoders.weightfiles import weight_files
 
 ROOT = Path(__file__).parents[3]
 

@@ -168,7 +168,7 @@ def text_row(spec: TextSpec) -> list[str]:
 
 def image_row(spec: ImageSpec) -> list[str]:
     numbers = "of its config.json" if spec.scale is None else f"{spec.scale:g}, {spec.shift:g}"
-    how = {"scale": numbers, "batch norm": "by channel, stored", "none": ""}[spec.normalisation]
+    how = {"scale": numbers, "batch norm": "by channel, of its weights", "none": ""}[spec.normalisation]
     stored = f"{spec.bytes_per_image(256 * 256) / 1e3:.1f} kB"
     gives = "latents" if spec.deterministic else "moments"
     return [spec.name, str(spec.channels), str(spec.downsampling), how, gives, stored, spec.hub]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from prx_scale.models.encoders.image.normalisation import LatentScale, LatentSta
 from prx_scale.models.encoders.registry import IMAGE
 
 SIZES = [(64, 64), (32, 96), (160, 64)]
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 FOLDERS = {"kl-4": "kl4", "kl-8": "kl8", "kl-16": "kl16", "flux2": "flux2", "dc-ae": "dc"}
 
 
@@ -102,6 +104,78 @@ def test_flux2_agrees_with_its_pipeline(folders: Path, size: tuple[int, int]) ->
 def test_flux2s_statistics_are_not_rounded_in_bf16(folders: Path) -> None:
     near, exact = (load("flux2", folders / "flux2", dtype).scale for dtype in (torch.bfloat16, torch.float32))
     assert near == exact and len(near.scale) == 16 and near.origin == "batch norm"
+
+
+def with_statistics(folder: Path, to: Path, **changed: Tensor | None) -> Path:
+    """The same weights with other statistics, or without."""
+    from safetensors.torch import load_file, save_file
+
+    to.mkdir()
+    weights = load_file(folder / WEIGHTS)
+    weights |= {f"bn.running_{name}": values for name, values in changed.items() if values is not None}
+    for name in (name for name, values in changed.items() if values is None):
+        del weights[f"bn.running_{name}"]
+    save_file(weights, to / WEIGHTS)
+    (to / "config.json").write_bytes((folder / "config.json").read_bytes())
+    return to
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_flux2s_statistics_are_read_exactly(folders: Path, tmp_path: Path, dtype: torch.dtype) -> None:
+    mean, var = torch.linspace(-3, 3, 16).to(dtype), torch.logspace(-4, 1, 16).to(dtype)
+    spec = sized_image(IMAGE["flux2"], with_statistics(folders / "flux2", tmp_path / "vae", mean=mean, var=var))
+    assert spec.shift == tuple(mean.double().tolist())
+    assert spec.scale == tuple(1 / math.sqrt(each + 1e-4) for each in var.double().tolist())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"mean": None}, r"safetensors: bn\.running_mean: missing"),
+        ({"var": None}, r"safetensors: bn\.running_var: missing"),
+        ({"mean": torch.full((16,), math.nan)}, r"safetensors: bn\.running_mean: nan at channel 0"),
+        ({"var": torch.arange(16.0) - 1}, r"safetensors: bn\.running_var: -1\.0 at channel 0; .* at least 0"),
+        ({"var": torch.tensor([1.0, math.inf] * 8)}, r"safetensors: bn\.running_var: inf at channel 1"),
+        (
+            {"mean": torch.zeros(4)},
+            r"safetensors: bn\.running_mean: of shape \[4\]; one number for each of 16",
+        ),
+        ({"mean": torch.zeros(16, dtype=torch.int32)}, r"safetensors: bn\.running_mean: of type I32"),
+    ],
+)
+def test_wrong_statistics_are_refused(
+    folders: Path, tmp_path: Path, changed: dict[str, Tensor | None], message: str
+) -> None:
+    folder = with_statistics(folders / "flux2", tmp_path / "vae", **changed)
+    with pytest.raises(InputError, match=message):
+        sized_image(IMAGE["flux2"], folder)
+
+
+def test_statistics_are_found_in_any_of_several_files_and_not_in_pickled_ones(folders: Path, tmp_path: Path) -> None:
+    folder = with_statistics(folders / "flux2", tmp_path / "vae")
+    stem = WEIGHTS.removesuffix(".safetensors")
+    (folder / WEIGHTS).rename(folder / "b.safetensors")
+    with_statistics(folders / "flux2", tmp_path / "first", mean=None, var=None)
+    (tmp_path / "first" / WEIGHTS).rename(folder / "a.safetensors")
+    index = {"weight_map": {"x": "a.safetensors", "bn.running_mean": "b.safetensors"}}
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
+    found = sized_image(IMAGE["flux2"], folder)
+    assert found == sized_image(IMAGE["flux2"], folders / "flux2") and found.shift
+    (folder / f"{WEIGHTS}.index.json").unlink()
+    (folder / f"{stem}.bin").write_bytes(b"")
+    with pytest.raises(InputError, match=r"\.bin: bn\.running_mean is read from safetensors files only"):
+        sized_image(IMAGE["flux2"], folder)
+
+
+def test_other_statistics_than_those_of_a_recipe_are_refused(folders: Path, tmp_path: Path) -> None:
+    spec = sized_image(IMAGE["flux2"], folders / "flux2")
+    other = with_statistics(folders / "flux2", tmp_path / "vae", var=torch.ones(16))
+    with pytest.raises(InputError, match=r"vae: scale by channel, .*, is not that of 'flux2'"):
+        load_image(spec, str(other))
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "batch_norm_eps": -1}))
+    with pytest.raises(InputError, match=r"config\.json: batch_norm_eps: -1; a number above 0"):
+        load_image(spec, str(other))
 
 
 @pytest.mark.parametrize("size", SIZES)

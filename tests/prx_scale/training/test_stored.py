@@ -16,13 +16,14 @@ from prx_scale.data.stored import StoredHeldout, StoredTraining, latent_scale
 from prx_scale.errors import InputError
 from prx_scale.layout import check_layout
 from prx_scale.models.build import model_shape
+from prx_scale.models.encoders.image.normalisation import LatentScale
 from prx_scale.models.inputs import inputs_of
 from prx_scale.models.sizes import parameters
 from prx_scale.stores import STORES, check_there
 from prx_scale.study import keep_copy, load, run_from_json
 from prx_scale.training.batches import SampleLoader, training_batch, validation_batch
 from prx_scale.training.validation import Validator
-from tests.prx_scale.data.stores import IMAGE, bucket_of, make, recipe
+from tests.prx_scale.data.stores import FLUX2, IMAGE, bucket_of, make, recipe, with_image
 from tests.prx_scale.training.stored import SAMPLES, write_study
 
 SHAPES = {0: (6, 4), 1: (4, 4), 2: (4, 6)}
@@ -92,10 +93,24 @@ def test_captions_and_latents_are_named_by_place_and_normalised(run: RunConfig) 
 
 def test_published_numbers_normalise_where_there_are(tmp_path: Path, run: RunConfig) -> None:
     known = recipe(8)
-    make(tmp_path / "store", replace(known, image=replace(known.image, spec=replace(IMAGE, scale=1.5, shift=0.1))))
+    make(tmp_path / "store", with_image(known, replace(IMAGE, scale=1.5, shift=0.1)))
     study = write_study(tmp_path / "study")
     scale = latent_scale(StoredTraining(load(study).runs[0]).parts[0].store)
     assert (scale.shift, scale.scale) == ((0.1,), (1.5,))
+
+
+def test_numbers_by_channel_normalise_and_an_older_store_without_them_is_measured(tmp_path: Path) -> None:
+    new = replace(FLUX2, shift=(0.1, -0.2, 0.3, 0.0), scale=(1.0, 2.0, 3.0, 0.5))
+    images, scales = list[np.ndarray](), list[LatentScale]()
+    for number, spec in enumerate((FLUX2, new)):
+        make(tmp_path / str(number) / "store", with_image(recipe(SAMPLES), spec))
+        dataset = StoredTraining(load(write_study(tmp_path / str(number) / "study")).runs[0])
+        images.append(dataset.batch(np.arange(8)).image)
+        scales.append(dataset.scale)
+    assert scales[0] == dataset.parts[0].store.statistics(32).scale() and scales[0].origin == "measured"
+    assert scales[1] == LatentScale(shift=new.shift, scale=new.scale, origin="batch norm")  # type: ignore[arg-type]
+    same = scales[1].normalise(scales[0].restore(torch.from_numpy(images[0])))
+    torch.testing.assert_close(torch.from_numpy(images[1]), same, rtol=0, atol=2e-6)
 
 
 def test_a_caption_is_of_a_kind_that_the_sample_has(run: RunConfig) -> None:

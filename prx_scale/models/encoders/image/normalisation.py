@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prx_scale.errors import InputError
+from prx_scale.models.encoders.registry import ImageSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,6 +65,24 @@ class LatentScale:
         if not all(map(math.isfinite, shift)) or not all(0 < each < math.inf for each in scale):
             raise InputError(f"{where}: shift and scale are finite numbers, and a scale is above 0")
         return cls(shift=shift, scale=scale, origin=str(content.get("origin", "")))
+
+
+def published_scale(spec: ImageSpec) -> LatentScale | None:
+    """How latents are normalised by what is published with an autoencoder; None where that has to be measured.
+
+    Args:
+        spec: of the autoencoder, with the numbers of its weights.
+    """
+    if spec.normalisation == "none":
+        return LatentScale()
+    if spec.scale is None:
+        return None
+    origin = "batch norm" if spec.normalisation == "batch norm" else "published"
+    return LatentScale(shift=_each(spec.shift or 0.0), scale=_each(spec.scale), origin=origin)
+
+
+def _each(values: float | tuple[float, ...]) -> tuple[float, ...]:
+    return values if isinstance(values, tuple) else (values,)
 
 
 def _as_channels(values: tuple[float, ...], like: Tensor) -> Tensor:
