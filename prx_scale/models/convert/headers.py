@@ -48,7 +48,10 @@ def read_header(file: Path) -> dict[str, Described]:
             length = int.from_bytes(stream.read(8), "little")
             if size < 8 or length > min(size - 8, LONGEST_HEADER):
                 raise InputError(f"{file}: not a safetensors file, or cut short")
-            header = cast("dict[str, Any]", json.loads(stream.read(length)))
+            header = json.loads(stream.read(length))
+            if not isinstance(header, dict):
+                raise ValueError("its header is not a JSON object")
+            header = cast("dict[str, Any]", header)
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
     except ValueError as error:

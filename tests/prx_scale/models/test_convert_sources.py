@@ -149,6 +149,7 @@ def damaged_files(folder: Path) -> dict[str, tuple[Path, str]]:
     file("header.safetensors", whole[:100], "not a safetensors file, or cut short")
     file("text.safetensors", b"no weights here at all", "not a safetensors file")
     file("length.safetensors", (2**60).to_bytes(8, "little") + whole[8:], "not a safetensors file")
+    file("array.safetensors", (2).to_bytes(8, "little") + b"[]", "damaged \\(its header is not a JSON object\\)")
     file("garbage.pt", b"\x00" * 50, r"garbage\.pt: (refused|not a file that torch saved)")
     file("a.gguf", b"x", "not a kind of file that weights come in")
     file("harmful.pt", pickle.dumps({"a": Harmful(folder / "unpickled")}), r"harmful\.pt: (refused|not a file)")
