@@ -244,7 +244,7 @@ def cached_survey(
 def _cached(file: Path, data: Numbered, preparer: Preparer, decode: bool) -> Survey | None:
     try:
         return _kept(file, data, preparer, decode)
-    except InputError:
+    except (InputError, OSError):
         return None
 
 
