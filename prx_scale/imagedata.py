@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from prx_scale.config import RunConfig
+from prx_scale.config import Data, RunConfig
 from prx_scale.encodingtable import TEXT_KEYS, Encoding
 from prx_scale.errors import InputError
 from prx_scale.models.encoders.combinations import inputs_of_encoders
@@ -37,6 +37,16 @@ class FoundImages:
     text_encoders: tuple[str, ...]
     classes: str
     filter: str
+    epochs: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Samples of an epoch, by what training takes; where a stage asked for them."""
+
+    def has(self, data: Data) -> bool:
+        """Whether these are the data of a run; others may have the same names of shards, and so the same content.
+
+        Args:
+            data: of the run, filled in.
+        """
+        return (self.path, self.content) == (data.path, data.content)
 
     def fill(self, run: RunConfig) -> RunConfig:
         """A run with all of it filled in.
@@ -128,19 +138,33 @@ def check_unchanged(run: RunConfig, where: str) -> None:
     """
     for source, _ in sources_of(run).values():
         own = alone(run, source)
-        found = _found(own, where)
-        if found.content != own.data.content:
-            raise InputError(
-                f"{where}: {own.data.path} and the encoders give {found.content}, but the run trains on "
-                f"{own.data.content}; a run goes on with the data that it began with; for new runs on these, remove "
-                f"{IMAGES} beside the study file"
-            )
+        check_content(own, _found(own, where).content, where)
+
+
+def check_content(run: RunConfig, content: str, where: str) -> None:
+    """Refuse data or encoders that are not what a run was made for.
+
+    Args:
+        run: that trains on these data alone, filled in.
+        content: what they give now.
+        where: for errors.
+
+    Raises:
+        InputError: says what differs.
+    """
+    if content != run.data.content:
+        raise InputError(
+            f"{where}: {run.data.path} and the encoders give {content}, but the run trains on {run.data.content}; a "
+            f"run goes on with the data that it began with; for new runs on these, remove {IMAGES} beside the study "
+            "file"
+        )
 
 
 def _made(each: dict[str, Any]) -> FoundImages:
     texts = {key: str(each[key]) for key in ("path", "content", "image_encoder", "classes", "filter")}
     lists = {key: tuple(map(str, each[key])) for key in ("sizes", "text_encoders")}
-    return FoundImages(**texts, **lists)  # pyright: ignore[reportArgumentType]
+    epochs = {str(name): int(count) for name, count in each.get("epochs", {}).items()}
+    return FoundImages(**texts, **lists, epochs=epochs)  # pyright: ignore[reportArgumentType]
 
 
 def _asked(run: RunConfig) -> str:

@@ -1,21 +1,17 @@
-"""Stores that the stages of a run train on beside that of [data]: found, compared with it, and counted in epochs."""
+"""Stores that the stages of a run train on beside that of [data]: found, compared with it; and how long stages are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
-import numpy as np
-
-from prx_scale.choices import weights_of
 from prx_scale.config import Data, RunConfig
 from prx_scale.data.captions import caption_mix
-from prx_scale.data.trained import trained_buckets
 from prx_scale.errors import InputError, nearest
-from prx_scale.stages import as_source, stores_of
+from prx_scale.stages import alone, as_source, stores_of
 from prx_scale.stagetables import Source, Stage, with_steps
-from prx_scale.stores import STORES, Finder, open_store
+from prx_scale.stores import STORES, Finder
 from prx_scale.storesizes import buckets_of
 
 _ALIKE = {
@@ -173,12 +169,14 @@ def _check_buckets(data: Data, source: Source, image_size: int, where: str) -> N
         )
 
 
-def with_stage_steps(run: RunConfig, finder: Finder, where: str, *, own_steps: bool) -> RunConfig:
+def with_stage_steps(
+    run: RunConfig, samples: Callable[[RunConfig, int, str], int], where: str, *, own_steps: bool
+) -> RunConfig:
     """A run whose stages all have their steps.
 
     Args:
-        run: with its stores filled in.
-        finder: of the study file.
+        run: with its data filled in.
+        samples: of an epoch of the run that trains on a stage's data alone, at an image size; with words for errors.
         where: file and variant, for errors.
         own_steps: [training] steps are what the stages come to.
 
@@ -187,36 +185,14 @@ def with_stage_steps(run: RunConfig, finder: Finder, where: str, *, own_steps: b
     """
 
     def count(stage: Stage) -> int | None:
-        if run.data.dataset != "store":
+        if not run.data.encoded:
             return None
-        data = as_source(run.data, stage.sources[0]) if stage.sources else run.data
-        sized = replace(data, image_size=stage.image_size or data.image_size)
-        return _epoch(replace(run, data=sized), finder, f"{where} [[stage]] '{stage.name}' epochs")
+        own = alone(run, stage.sources[0] if stage.sources else None)
+        return samples(own, stage.image_size or run.data.image_size, f"{where} [[stage]] '{stage.name}' epochs")
 
     stages = with_steps(run.stages, run.training.batch, count, where)
     steps = sum(stage.steps for stage in stages) if own_steps else run.training.steps
     return replace(run, stages=stages, training=replace(run.training, steps=steps))
-
-
-def _epoch(run: RunConfig, finder: Finder, where: str) -> int:
-    """Samples that training on a store that was found sees in an epoch; counted once, and kept with the study."""
-    data = run.data
-    chosen = f", filter {data.filter_hash}" if data.filter else ""
-    name = f"{data.image_size} pixels, heldout {data.heldout!r}, {run.captions.missing} {run.captions.kinds}{chosen}"
-    paths = [path for path, found in finder.found.items() if found.content == data.content]
-    for path in paths:
-        if name in finder.found[path].epochs:
-            return finder.found[path].epochs[name]
-    try:
-        store = open_store(run, "its store")
-        weights = weights_of(data, store.recipe.data.samples)
-        taken = trained_buckets(store, data.image_size, run.captions, data.heldout, weights) >= 0
-    except InputError as error:
-        raise InputError(f"{where}: the samples cannot be counted: {error}") from error
-    count = int(taken.sum() if weights is None else round(float(weights[taken].sum(dtype=np.float64))))
-    found = finder.found[paths[0]]
-    finder.found[paths[0]] = replace(found, epochs={**found.epochs, name: count})
-    return count
 
 
 def check_one_length(one: RunConfig, other: RunConfig, where: str) -> None:

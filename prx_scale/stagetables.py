@@ -37,7 +37,7 @@ class Stage:
     steps: int = bounded(0, low=0)
     """Optimiser steps; 0 where `epochs` says how long the stage is."""
     epochs: float = bounded(0.0, low=0)
-    """How many times it sees its data, of one store; 0 where `steps` says it."""
+    """How many times it sees its data, of one source; 0 where `steps` says it."""
     image_size: int = bounded(0, low=0)
     """Pixels along a side of the square; 0 is `[data] image_size`."""
     batch: int = bounded(0, low=0)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prx_scale.config import RunConfig
+from prx_scale.config import Data, RunConfig
 from prx_scale.data.buckets import grid_side
 from prx_scale.data.captions import CaptionTable
 from prx_scale.errors import InputError, nearest
@@ -42,6 +42,14 @@ class Found:
     sizes: tuple[str, ...]
     epochs: Mapping[str, int] = field(default_factory=dict[str, int])
     """Samples of an epoch, by what training takes; where a stage asked for them."""
+
+    def has(self, data: Data) -> bool:
+        """Whether this is the store of a run, by its content.
+
+        Args:
+            data: of the run, filled in.
+        """
+        return self.content == data.content
 
 
 def content_of(index: Mapping[str, Any]) -> str:

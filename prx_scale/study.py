@@ -30,6 +30,7 @@ from prx_scale.config import (
 )
 from prx_scale.data.captions import CaptionTable
 from prx_scale.encodingtable import Encoding
+from prx_scale.epochs import samples_of_epoch
 from prx_scale.errors import InputError, nearest
 from prx_scale.imagedata import FoundImages, ImageFinder, check_no_encoding, keep_images
 from prx_scale.mixes import check_mixes, check_one_length, with_sources, with_stage_steps
@@ -220,6 +221,12 @@ class _Data:
         run = with_sources(self.stores.with_store(run, where), self.stores, where)
         return self.choices.with_choices(run, where)
 
+    def samples_of_epoch(self, run: RunConfig, image_size: int, where: str) -> int:
+        """Samples that a run that trains on data that were filled in sees in an epoch."""
+        if run.on_the_fly:
+            return samples_of_epoch(run, image_size, self.images.found, where)
+        return samples_of_epoch(run, image_size, self.stores.found, where)
+
 
 def _resolve(
     content: Mapping[str, Any], header: StudyTable, file: Path, data: _Data
@@ -239,7 +246,7 @@ def _resolve(
             run = RunConfig(study=header.name, variant=variant, smoke=header.smoke, stages=stages, **parsed)
             run = data.filled(run, where)
             check_mixes(run, where)
-            run = with_stage_steps(run, data.stores, where, own_steps=own_steps)
+            run = with_stage_steps(run, data.samples_of_epoch, where, own_steps=own_steps)
             first = first or run
             check_one_length(first, run, where)
             check_run(run, where)

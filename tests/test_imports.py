@@ -58,6 +58,8 @@ LIGHT = (
     "prx_scale.data.encoding.fromrun",
     "prx_scale.data.heldout",
     "prx_scale.data.onthefly.schedule",
+    "prx_scale.data.onthefly.surveying",
+    "prx_scale.epochs",
     "prx_scale.imagedata",
     "prx_scale.data.store",
     "prx_scale.planning",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -32,6 +33,11 @@ class WorkerDied(Exception):
         """
         super().__init__(f"a process died at {task} or soon after")
         self.task = task
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_order(work: Callable[[Task], Answer], tasks: Iterable[Task], workers: int) -> Generator[tuple[Task, Answer]]:

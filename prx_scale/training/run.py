@@ -144,7 +144,8 @@ class _Process:
         """
         run = self.recorder.run
         if run.data.dataset == "images":
-            from prx_scale.data.onthefly.opening import planned_sources, surveyed
+            from prx_scale.data.onthefly.opening import planned_sources
+            from prx_scale.data.onthefly.surveying import surveyed
 
             for planned in planned_sources(run):
                 surveyed(run, planned, self.folder.parent.parent, lambda: self.request.number != 0)

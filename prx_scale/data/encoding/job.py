@@ -21,6 +21,7 @@ from prx_scale.data.sources.base import Source
 from prx_scale.data.store.finishing import begin
 from prx_scale.data.store.records import ShardRecord
 from prx_scale.data.store.writing import host
+from prx_scale.data.workers import cores
 from prx_scale.errors import InputError
 from prx_scale.models.encoders.text.cleaning import Cleaning
 
@@ -173,11 +174,6 @@ def kept(job: Job) -> NDArray[np.bool_] | None:
     manifest = Manifest.open(job.filter)
     manifest.check(job.source)
     return manifest.keep
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def remove_drafts(folder: Path) -> None:

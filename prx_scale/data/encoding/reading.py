@@ -10,8 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from prx_scale.data.encoding.preparing import Prepared, Preparer
-from prx_scale.data.samples import Skipped
+from prx_scale.data.samples import RawSample, Skipped
 from prx_scale.data.sources.base import Item, Source
 
 Numbers = NDArray[np.int64]
@@ -57,9 +56,9 @@ class Numbered:
 
 
 def prepared(
-    data: Numbered, numbers: Numbers, preparer: Preparer, threads: int
-) -> Iterator[tuple[int, Prepared | Skipped]]:
-    """Samples ready for the encoders, in the order of their numbers' list.
+    data: Numbered, numbers: Numbers, prepare: Callable[[int, RawSample], T | Skipped], threads: int
+) -> Iterator[tuple[int, T | Skipped]]:
+    """Samples as they are made ready, in the order of their numbers' list.
 
     One thread reads, for sources are for one thread, and others decode, which Pillow and torch do without the
     interpreter's lock. What is ahead is bounded.
@@ -67,17 +66,17 @@ def prepared(
     Args:
         data: where they are.
         numbers: of the samples.
-        preparer: makes them ready.
+        prepare: makes one ready, given its number.
         threads: that decode.
     """
     groups = [numbers[start : start + _READ_AT_ONCE] for start in range(0, len(numbers), _READ_AT_ONCE)]
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(threads) as decoders:
         reads = _ahead(groups, lambda group: reader.submit(data.fetch, group), _AHEAD)
-        waiting: deque[tuple[int, Future[Prepared | Skipped]]] = deque()
+        waiting: deque[tuple[int, Future[T | Skipped]]] = deque()
         try:
             for group, read in zip(groups, reads, strict=True):
                 for number, item in zip(group.tolist(), read.result(), strict=True):
-                    waiting.append((number, decoders.submit(_prepare, preparer, number, item)))
+                    waiting.append((number, decoders.submit(_prepared, prepare, number, item)))
                     while len(waiting) > _READ_AT_ONCE + 2 * threads:
                         yield _next(waiting)
             while waiting:
@@ -101,5 +100,5 @@ def _next(waiting: deque[tuple[int, Future[T]]]) -> tuple[int, T]:
     return number, future.result()
 
 
-def _prepare(preparer: Preparer, number: int, item: Item) -> Prepared | Skipped:
-    return item if isinstance(item, Skipped) else preparer(number, item)
+def _prepared(prepare: Callable[[int, RawSample], T | Skipped], number: int, item: Item) -> T | Skipped:
+    return item if isinstance(item, Skipped) else prepare(number, item)

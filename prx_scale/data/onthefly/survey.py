@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -12,7 +14,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from prx_scale.data.buckets import Bucket, assign, reaches
+from prx_scale.data.buckets import assign, reaches
 from prx_scale.data.decode import open_image
 from prx_scale.data.encoding.preparing import Preparer
 from prx_scale.data.encoding.reading import Numbered, prepared
@@ -25,12 +27,11 @@ from prx_scale.errors import InputError
 from prx_scale.locks import in_turn
 
 _AT_ONCE = 256
-_TINY = Resolution(image_size=16, buckets=(Bucket(height=16, width=16),))
-"""That every image is decoded for, whatever sizes runs have."""
+_ENOUGH = (32, 32)
+"""Pixels that an image is decoded to, whatever sizes runs have."""
 
-
-_Found = Iterator[tuple[int, tuple[int, int], Mapping[str, str]]]
-"""Number, (height, width) and captions of each sample that can be used."""
+_Seen = tuple[tuple[int, int], Mapping[str, str]]
+"""(Height, width) and captions of a sample that can be used."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,7 +109,7 @@ class Survey:
                     names=tuple(str(name) for name in found["names"]),
                     decoded=bool(found["decoded"]),
                 )
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"{file}: no survey of samples ({error}); delete it, and it is made again") from error
 
 
@@ -172,10 +173,49 @@ def kept_survey(
     crew: Crew = _ALONE,
     step: Callable[[int], None] = lambda done: None,
     unwanted: Callable[[], bool] = lambda: False,
+    cached: Callable[[], Path | None] = lambda: None,
 ) -> Survey:
-    """The survey that a file holds; made and written there where it holds none of these data.
+    """The survey that a file holds; where it holds none of these data, one out of the cache or made now is put there.
 
-    Of several processes that ask at once, one makes it.
+    Of several processes that ask at once, one does it.
+
+    Args:
+        file: .npz.
+        data: the samples.
+        preparer: what makes them ready.
+        decode: images too.
+        crew: who looks.
+        step: is told how many more are done, while it is made.
+        unwanted: whether to stop waiting for another process.
+        cached: names the file that `cached_survey` writes; asked only where it is needed.
+
+    Raises:
+        NoLongerWanted: while waiting.
+        InputError: a process died, or the file is damaged.
+    """
+    if found := _kept(file, data, preparer, decode):
+        return found
+    with in_turn(file.with_suffix(".lock"), unwanted):
+        if found := _kept(file, data, preparer, decode):
+            return found
+        before = cached()
+        made = before and _cached(before, data, preparer, decode)
+        made = made or survey(data, preparer, decode=decode, crew=crew, step=step)
+        made.save(file)
+        return made
+
+
+def cached_survey(
+    file: Path,
+    data: Numbered,
+    preparer: Preparer,
+    *,
+    decode: bool = False,
+    crew: Crew = _ALONE,
+    step: Callable[[int], None] = lambda done: None,
+    unwanted: Callable[[], bool] = lambda: False,
+) -> Survey:
+    """The same, out of a file of a cache: one that is damaged, or cannot be written, costs time and nothing else.
 
     Args:
         file: .npz.
@@ -190,14 +230,22 @@ def kept_survey(
         NoLongerWanted: while waiting.
         InputError: a process died.
     """
-    if found := _kept(file, data, preparer, decode):
-        return found
-    with in_turn(file.with_suffix(".lock"), unwanted):
-        if found := _kept(file, data, preparer, decode):
+    with ExitStack() as held:
+        with suppress(OSError):
+            held.enter_context(in_turn(file.with_suffix(".lock"), unwanted))
+        if found := _cached(file, data, preparer, decode):
             return found
         made = survey(data, preparer, decode=decode, crew=crew, step=step)
-        made.save(file)
+        with suppress(OSError):
+            made.save(file)
         return made
+
+
+def _cached(file: Path, data: Numbered, preparer: Preparer, decode: bool) -> Survey | None:
+    try:
+        return _kept(file, data, preparer, decode)
+    except (InputError, OSError):
+        return None
 
 
 def _kept(file: Path, data: Numbered, preparer: Preparer, decode: bool) -> Survey | None:
@@ -227,19 +275,24 @@ class _Look:
         numbers = np.arange(first, stop, dtype=np.int64)
         sizes, kinds = np.zeros((len(numbers), 2), dtype=np.int32), np.zeros(len(numbers), dtype=np.uint32)
         names = self.preparer.kinds
-        for number, size, captions in self._decoded(numbers) if self.threads else self._heads(numbers):
-            sizes[number - first] = size
-            kinds[number - first] = sum(1 << place for place, name in enumerate(names) if name in captions)
+        for number, seen in self._items(numbers):
+            if not isinstance(seen, Skipped):
+                size, captions = seen
+                sizes[number - first] = size
+                kinds[number - first] = sum(1 << place for place, name in enumerate(names) if name in captions)
         return sizes, kinds
 
-    def _heads(self, numbers: NDArray[np.int64]) -> _Found:
+    def _items(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, _Seen | Skipped]]:
+        if self.threads:
+            yield from prepared(self.data, numbers, self._seen, self.threads)
+            return
         for number, item in zip(numbers.tolist(), self.data.fetch(numbers), strict=True):
-            if isinstance(item, RawSample):
-                image = open_image(item, self.preparer.limits)
-                if not isinstance(image, Skipped):
-                    yield number, image.size, self.preparer.captions(number, item)
+            yield number, item if isinstance(item, Skipped) else self._seen(number, item)
 
-    def _decoded(self, numbers: NDArray[np.int64]) -> _Found:
-        for number, each in prepared(self.data, numbers, replace(self.preparer, resolutions=(_TINY,)), self.threads):
-            if not isinstance(each, Skipped):
-                yield number, each.size, each.captions
+    def _seen(self, number: int, sample: RawSample) -> _Seen | Skipped:
+        image = open_image(sample, self.preparer.limits)
+        if isinstance(image, Skipped):
+            return image
+        if self.threads and isinstance(pixels := image.pixels(at_least=_ENOUGH), Skipped):
+            return pixels
+        return image.size, self.preparer.captions(number, sample)

@@ -3,7 +3,7 @@
 :func:`open_source` finds out which it is (:mod:`specs`) and gives a :class:`~prx_scale.data.sources.base.Source`;
 :mod:`fields` says which field of a record is what, :mod:`records` makes samples of records. :mod:`tars` reads what
 :mod:`tarindex` found by the rules of :mod:`tarfiles`, :mod:`parquet` row groups, :mod:`arrow` memory-mapped record
-batches, :mod:`folders` files; :mod:`files` reads bytes, local or remote.
+batches, :mod:`folders` files; :mod:`files` reads bytes, local or remote; :mod:`state` tells whether files have changed.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from prx_scale.data.sources.base import Counts, Item, Locality, Source
 from prx_scale.data.sources.fields import CAPTIONS, LABELS, Fields, Record, names_in
 from prx_scale.data.sources.records import Where, as_sample
 from prx_scale.data.sources.specs import IMAGE_SUFFIXES
+from prx_scale.data.sources.state import listed
 from prx_scale.errors import InputError
 
 TABLES = ("metadata.jsonl", "metadata.csv", "captions.jsonl", "captions.csv")
@@ -96,15 +97,9 @@ class FolderSource(Source):
         return self._folders[folder].told.get(image, {})
 
     def _list(self, root: str) -> None:
-        visited: set[str] = set()
         tables: list[tuple[str, str]] = []
-        for folder, inner, files in os.walk(root, followlinks=True):
-            inner[:] = sorted(each for each in inner if not each.startswith("."))
-            if (real := os.path.realpath(folder)) in visited:
-                inner.clear()
-                continue
-            visited.add(real)
-            self._folders[folder] = _Listing(files=sorted(each for each in files if not each.startswith(".")))
+        for folder, files in listed(root):
+            self._folders[folder] = _Listing(files=files)
             tables.extend((folder, name) for name in TABLES if name in files)
         # A table of a folder knows more of it than one above: it comes later, and wins.
         for folder, name in tables:

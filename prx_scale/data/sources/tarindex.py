@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prx_scale.data.sources.files import copy_to, is_url
+from prx_scale.data.sources.state import state_of_file
 from prx_scale.data.sources.tarfiles import BLOCK, DamagedHeader, Read, members, next_header, split_name
 
 _VERSION = 2
@@ -147,12 +148,7 @@ def _identity_or_none(path: str) -> str:
 
 
 def _identity(path: str) -> str:
-    if is_url(path):
-        told = f"{_VERSION}\n{path}"
-    else:
-        state = os.stat(path)
-        told = f"{_VERSION}\n{os.path.realpath(path)}\n{state.st_size}\n{state.st_mtime_ns}"
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{_VERSION}\n{state_of_file(path)}".encode()).hexdigest()[:32]
 
 
 def _scan_file(path: str) -> TarIndex:

@@ -25,11 +25,12 @@ from prx_scale.data.encoding.fromrun import planned_images
 from prx_scale.data.encoding.reading import Numbered
 from prx_scale.data.filters.manifest import Manifest
 from prx_scale.data.onthefly.microbatches import MicroBatches
-from prx_scale.data.onthefly.opening import Part, surveyed
+from prx_scale.data.onthefly.opening import Part
 from prx_scale.data.onthefly.schedule import Planner
 from prx_scale.data.onthefly.slots import read, shared, slot_bytes, write
 from prx_scale.data.onthefly.stream import OnTheFly
 from prx_scale.data.onthefly.survey import Crew, Survey, kept_survey, survey
+from prx_scale.data.onthefly.surveying import surveyed
 from prx_scale.data.onthefly.training import scale_of
 from prx_scale.data.sources.base import Item
 from prx_scale.data.sources.selected import SelectedSource
@@ -256,9 +257,10 @@ def test_a_survey_is_kept_and_made_again_for_other_data(run: RunConfig, tmp_path
     assert file.stat().st_mtime_ns == written
     assert kept_survey(file, data, preparer, decode=True).decoded
     assert (Survey.load(file).sizes == 0).all(axis=1).sum() == 1
-    file.write_bytes(b"PK")
-    with pytest.raises(InputError, match=r"survey\.npz: no survey"):
-        kept_survey(file, data, preparer)
+    for damaged in (b"PK", file.read_bytes()[:200]):
+        file.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"survey\.npz: no survey"):
+            kept_survey(file, data, preparer)
 
 
 def test_of_those_who_ask_at_once_one_makes_the_survey(run: RunConfig, tmp_path: Path) -> None:

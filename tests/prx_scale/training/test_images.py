@@ -12,7 +12,8 @@ import pytest
 
 from prx_scale import runs
 from prx_scale.commands import exits
-from tests.prx_scale.training.images import ENCODING, LATENTS, STORE, TEXT, write_study
+from prx_scale.study import load
+from tests.prx_scale.training.images import ENCODING, LATENTS, PLAIN, STORE, TEXT, write_study
 from tests.prx_scale.training.studies import ENVIRONMENT, command, ended, info, run_folder, start, train
 from tests.prx_scale.training.test_training import assert_same_weights, final_weights
 
@@ -89,6 +90,20 @@ def test_images_have_the_losses_of_their_store(uninterrupted: Path, world: Path)
     assert waiting.is_between(0, 1).all() and waiting[0] > 0.5
     assert runs.load(study, "train")["waiting"].is_null().all()
     assert "the trainer waited for encoders" in (run_folder(uninterrupted) / "rank0.log").read_text()
+
+
+def test_a_stage_in_epochs_trains_on_one_survey(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "PRX_SCALE_CACHE", str(tmp_path))
+    study = write_study(world / "sft", stages=PLAIN.format(steps=2).replace("steps = 2", "epochs = 0.5"))
+    done = train(study)
+    assert done.returncode == 0, done.stderr
+    told = done.stderr + (run_folder(study) / "rank0.log").read_text()
+    assert told.count("of 60 images looked up") == 1
+    (cached,), (kept,) = (list((folder / "surveys").glob("*.npz")) for folder in (tmp_path, study))
+    assert cached.read_bytes() == kept.read_bytes()
+    (run,) = load(study).runs
+    assert runs.load(study, "train")["step"].to_list() == list(range(1, run.training.steps + 1))
+    assert 5 <= run.training.steps <= 6
 
 
 def test_stopped_and_killed_training_resumes_bitwise_and_leaves_no_process(
