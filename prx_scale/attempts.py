@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from prx_scale.errors import InputError
-from prx_scale.runs import State, append_lines, drop_torn_tail, now, read_rows
+from prx_scale.runs.clock import now
+from prx_scale.runs.files import append_lines, drop_torn_tail, read_rows
+from prx_scale.runs.info import State
 
 EARLY_SECONDS = 65.0
 """SLURM looks at time limits once a minute, so its signal may come that much before it is due."""

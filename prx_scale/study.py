@@ -33,7 +33,7 @@ from prx_scale.encodingtable import Encoding
 from prx_scale.errors import InputError, nearest
 from prx_scale.imagedata import FoundImages, ImageFinder, check_no_encoding, keep_images
 from prx_scale.mixes import check_mixes, check_one_length, with_sources, with_stage_steps
-from prx_scale.runs import write_atomically
+from prx_scale.runs.files import write_atomically
 from prx_scale.stagetables import parse_stages
 from prx_scale.starts import Start, keep_starts, known_starts, with_start
 from prx_scale.stores import Finder, Found, keep_stores

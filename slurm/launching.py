@@ -12,7 +12,7 @@ from prx_scale.allocation import Allocation, Sized, SlurmSettings
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
 from prx_scale.layout import micro_batch
-from prx_scale.runs import read_rows
+from prx_scale.runs.files import read_rows
 from prx_scale.study import Study
 from slurm.controller import Phase, SiteLimits, cancel_jobs
 from slurm.executor import Batch, Call, Place, Work, submit

@@ -90,7 +90,7 @@ class Correlate:
         from dataclasses import asdict
 
         from prx_scale import __version__
-        from prx_scale.runs import now
+        from prx_scale.runs.clock import now
         from scaling.results import finite_json
 
         rows = [

@@ -155,7 +155,7 @@ class Downstream:
         from dataclasses import asdict
 
         from prx_scale import __version__
-        from prx_scale.runs import now
+        from prx_scale.runs.clock import now
         from scaling.results import finite_json
 
         forms = [

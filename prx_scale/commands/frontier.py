@@ -107,7 +107,7 @@ class Frontier(PointOptions):
             raise InputError(f"{', '.join(loaded.provenance.sources)}: {error}") from error
 
     def _document(self, result: Result, loaded: Loaded, places: list[float]) -> dict[str, Any]:
-        from prx_scale.runs import now
+        from prx_scale.runs.clock import now
         from scaling.results import finite_json
 
         used = replace(loaded.provenance, bootstrap=self.bootstrap, seed=self.seed, created=now())

@@ -65,7 +65,7 @@ class Suggest(FittedOptions):
         found = self._suggest(result, loaded, study, budget)
         text = self._fragment(found, study)
         if self.fragment is not None:
-            from prx_scale.runs import write_atomically
+            from prx_scale.runs.files import write_atomically
 
             write_atomically(self.fragment, text)
         write_json(self._document(found, result, text), self.json)

@@ -11,7 +11,7 @@ from parallel.checkpoints import defect, finished_steps
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
 from prx_scale.models.mmdit import MMDiT, backbone_config
-from prx_scale.runs import Weights
+from prx_scale.runs.rows import Weights
 
 
 def checkpoint_steps(folder: Path) -> list[int]:

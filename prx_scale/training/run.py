@@ -24,7 +24,8 @@ from prx_scale.evaluation.weights import checkpoint_steps
 from prx_scale.imagedata import check_unchanged
 from prx_scale.locks import NoLongerWanted, is_held, only_one
 from prx_scale.owner import Fence, take, take_from_jobs
-from prx_scale.runs import RunRecord, State
+from prx_scale.runs.info import State
+from prx_scale.runs.record import RunRecord
 from prx_scale.startweights import check_start
 from prx_scale.stopping import StopRequest, listening
 from prx_scale.stores import check_there

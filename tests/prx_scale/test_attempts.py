@@ -10,7 +10,7 @@ import pytest
 
 from prx_scale.attempts import Attempts, End, Ending, Job, Retry, Start, signal_cause, signal_reason
 from prx_scale.errors import InputError
-from prx_scale.runs import State
+from prx_scale.runs.info import State
 
 
 def job(restart: int = 0, **changes: object) -> Job:
