@@ -16,10 +16,12 @@ from scaling.jackknife import leave_one_out
 from scaling.lackoffit import bend
 from scaling.large import MANY_ROWS
 from scaling.losses import LEAST_SQUARES
+from scaling.notices import Notice
 from scaling.objective import expand
 from scaling.points import AXES, FloatArray, Points, places
+from scaling.predictions import Prediction
 from scaling.problem import Optimum, Problem
-from scaling.results import FitResult, Notice, Prediction
+from scaling.results import FitResult
 
 _EXPONENT_RANGE = (0.02, 1.5)
 _MAX_CONDITION = 1e8

@@ -147,7 +147,7 @@ class Curve:
 
         from prx_scale import __version__
         from prx_scale.runs.clock import now
-        from scaling.results import finite_json
+        from scaling.jsontypes import finite_json
 
         provenance = {
             "sources": [self.source],

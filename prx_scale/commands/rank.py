@@ -103,7 +103,7 @@ class Rank:
 
         from prx_scale import __version__
         from prx_scale.runs.clock import now
-        from scaling.results import finite_json
+        from scaling.jsontypes import finite_json
 
         provenance = {
             "sources": [self.table],

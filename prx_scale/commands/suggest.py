@@ -139,7 +139,7 @@ class Suggest(FittedOptions):
         return "" if study is None else study_fragment(study, found.runs)
 
     def _document(self, found: Suggestion, result: FitResult, fragment: str) -> dict[str, Any]:
-        from scaling.results import finite_json
+        from scaling.jsontypes import finite_json
 
         origin = finite_json(asdict(result.provenance))
         return {**found.to_json(), "law": result.law, "fragment": fragment, "provenance": origin}
