@@ -171,31 +171,6 @@ class Attempts:
         """Note that the run is to be tried again: what was before counts for no verdict any more."""
         self._append(Retry(time=now()))
 
-    @property
-    def restarts(self) -> int:
-        """How often the run was started again, ever."""
-        return max(0, len(self._starts()) - 1)
-
-    def fruitless(self, from_step: int) -> int:
-        """How many starts in a row, up to the last, went on from the same checkpoint as the next one.
-
-        Args:
-            from_step: of the checkpoint that the next start goes on from.
-        """
-        return fruitless(counted(self.rows()), from_step)
-
-    def verdict(self, job: Job, from_step: int) -> str | None:
-        """Whether to give up instead of starting once more.
-
-        Args:
-            job: has the limits.
-            from_step: of the checkpoint that the next start would go on from.
-
-        Returns:
-            The reason to give up; None to go on.
-        """
-        return verdict(counted(self.rows()), job, from_step)
-
     def _starts(self) -> list[Start]:
         return [row for row in self.rows() if isinstance(row, Start)]
 
@@ -252,17 +227,18 @@ def fruitless(starts: Counted, from_step: int) -> int:
     return number
 
 
-def verdict(starts: Counted, job: Job, from_step: int) -> str | None:
+def verdict(rows: Sequence[Row], job: Job, from_step: int) -> str | None:
     """Whether to give up instead of starting once more.
 
     Args:
-        starts: of the run, in their order.
+        rows: of the run's attempts.
         job: has the limits.
         from_step: of the checkpoint that the next start would go on from.
 
     Returns:
         The reason to give up; None to go on.
     """
+    starts = counted(rows)
     same = fruitless(starts, from_step)
     if same >= job.max_fruitless:
         _, end = starts[-1]

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from parallel.checkpoints import finished_steps, set_aside_damaged
 from parallel.liveness import DIED, Death, watched
 from parallel.titan import latest_step, process_group_environment
-from prx_scale.attempts import Attempts, Ending, Job, signal_cause, signal_reason
+from prx_scale.attempts import Attempts, Ending, Job, signal_cause, signal_reason, verdict
 from prx_scale.choices import check_choices
 from prx_scale.config import RunConfig
 from prx_scale.evaluation.weights import checkpoint_steps
@@ -116,7 +116,7 @@ class _Process:
             for damaged in set_aside_damaged(self.folder / "checkpoint"):
                 logging.error(_DAMAGED.format(damaged.folder, damaged.reason, damaged.kept_as.name))
             info = started(self.recorder.run, self.world_size, before)
-            given_up = Attempts(self.folder).verdict(self.job, self.step) if self.job else None
+            given_up = verdict(Attempts(self.folder).rows(), self.job, self.step) if self.job else None
             if given_up:
                 return AlreadyEnded(State.FAILED, replace(info, state=State.FAILED, reason=given_up))
             self.recorder.start(info, self.job, self.step)

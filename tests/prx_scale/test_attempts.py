@@ -8,7 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from prx_scale.attempts import Attempts, End, Ending, Job, Retry, Start, signal_cause, signal_reason
+from prx_scale.attempts import (
+    Attempts,
+    End,
+    Ending,
+    Job,
+    Retry,
+    Start,
+    counted,
+    fruitless,
+    signal_cause,
+    signal_reason,
+    verdict,
+)
 from prx_scale.errors import InputError
 from prx_scale.runs.info import State
 
@@ -28,7 +40,7 @@ def job(restart: int = 0, **changes: object) -> Job:
 
 def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     attempts = Attempts(tmp_path)
-    assert attempts.rows() == [] and attempts.restarts == 0
+    assert attempts.rows() == []
     attempts.start(None, 1, 0)
     attempts.end(State.INTERRUPTED, 40, Ending.SIGNAL, "asked to stop by SIGINT")
     attempts.start(job(2, hosts=("n1", "n2")), 16, 40)
@@ -41,7 +53,6 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert (second.attempt, second.executor, second.job, second.restart) == (2, "slurm", "12_3", 2)
     assert (second.world_size, second.from_step) == (16, 40)
     assert isinstance(retry, Retry) and retry.time
-    assert attempts.restarts == 1
 
 
 def test_a_torn_tail_is_skipped_and_does_not_spoil_the_next_row(tmp_path: Path) -> None:
@@ -76,21 +87,21 @@ def test_starts_from_the_same_checkpoint_are_counted(tmp_path: Path) -> None:
     attempts = Attempts(tmp_path)
     for step in (0, 200, 200):
         attempts.start(job(), 1, step)
-    assert [attempts.fruitless(step) for step in (0, 200, 400)] == [0, 2, 0]
-    assert attempts.verdict(job(), 200) is None
+    assert [fruitless(counted(attempts.rows()), step) for step in (0, 200, 400)] == [0, 2, 0]
+    assert verdict(attempts.rows(), job(), 200) is None
     attempts.start(job(), 1, 200)
     attempts.end(State.INTERRUPTED, 230, Ending.PEER_DIED, "rank 3 died")
     said = "started 3 times from step 200 without reaching a new checkpoint; the last one ended: rank 3 died"
-    assert attempts.verdict(job(), 200) == said
-    assert attempts.verdict(job(), 230) is None
+    assert verdict(attempts.rows(), job(), 200) == said
+    assert verdict(attempts.rows(), job(), 230) is None
     attempts.retry()
-    assert attempts.verdict(job(), 200) is None
+    assert verdict(attempts.rows(), job(), 200) is None
 
 
 def test_a_start_without_an_end_was_killed(tmp_path: Path) -> None:
     attempts = Attempts(tmp_path)
     attempts.start(job(), 1, 0)
-    assert str(attempts.verdict(job(max_fruitless=1), 0)).endswith(
+    assert str(verdict(attempts.rows(), job(max_fruitless=1), 0)).endswith(
         "the last one ended: killed: its end was not recorded"
     )
 
@@ -111,22 +122,21 @@ def test_starts_outside_jobs_do_not_count_against_jobs(tmp_path: Path) -> None:
     attempts = Attempts(tmp_path)
     for _ in range(5):
         attempts.start(None, 1, 0)
-    assert attempts.verdict(job(max_restarts=0), 0) is None
-    assert attempts.restarts == 4
+    assert verdict(attempts.rows(), job(max_restarts=0), 0) is None
 
 
 def test_restarts_are_bounded_and_told_by_cause(tmp_path: Path) -> None:
     attempts = Attempts(tmp_path)
-    assert attempts.verdict(job(max_restarts=0), 0) is None
+    assert verdict(attempts.rows(), job(max_restarts=0), 0) is None
     for step in range(31):
-        assert attempts.verdict(job(max_restarts=30), step) is None
+        assert verdict(attempts.rows(), job(max_restarts=30), step) is None
         attempts.start(job(step), 1, step)
         if step % 10 != 9:
             attempts.end(State.INTERRUPTED, step + 1, Ending.PREEMPTED, "preempted")
     said = "preempted too often: 31 restarts, 28 of them preemptions; raise [slurm] max_restarts or use prx-scale retry"
-    assert attempts.verdict(job(max_restarts=30), 31) == said
+    assert verdict(attempts.rows(), job(max_restarts=30), 31) == said
     attempts.retry()
-    assert attempts.verdict(job(max_restarts=30), 31) is None
+    assert verdict(attempts.rows(), job(max_restarts=30), 31) is None
 
 
 def test_restarts_for_other_reasons_are_not_called_preemptions(tmp_path: Path) -> None:
@@ -135,7 +145,7 @@ def test_restarts_for_other_reasons_are_not_called_preemptions(tmp_path: Path) -
         attempts.start(job(), 1, step)
         if step:
             attempts.end(State.INTERRUPTED, step + 10, Ending.TIME_LIMIT, "time limit")
-    said = str(attempts.verdict(job(max_restarts=2), 30))
+    said = str(verdict(attempts.rows(), job(max_restarts=2), 30))
     assert said.startswith("restarted too often: 3 restarts, after 2 time-limit, 1 killed; raise [slurm] max_restarts")
 
 
