@@ -17,15 +17,17 @@ import torch.distributed as dist
 from parallel.checkpoints import finished_steps, set_aside_damaged
 from parallel.liveness import DIED, Death, watched
 from parallel.titan import latest_step, process_group_environment
-from prx_scale.attempts import Attempts, Ending, Job, signal_cause, signal_reason, verdict
+from prx_scale.attempts import Attempts, Ending, Job
 from prx_scale.choices import check_choices
 from prx_scale.config import RunConfig
 from prx_scale.evaluation.weights import checkpoint_steps
+from prx_scale.givingup import verdict
 from prx_scale.imagedata import check_unchanged
 from prx_scale.locks import NoLongerWanted, is_held, only_one
 from prx_scale.owner import Fence, take, take_from_jobs
 from prx_scale.runs.info import State
 from prx_scale.runs.record import RunRecord
+from prx_scale.signalcauses import signal_cause, signal_reason
 from prx_scale.startweights import check_start
 from prx_scale.stopping import StopRequest, listening
 from prx_scale.stores import check_there
