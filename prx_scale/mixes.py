@@ -9,10 +9,11 @@ from itertools import zip_longest
 import numpy as np
 
 from prx_scale.choices import weights_of
-from prx_scale.config import Data, RunConfig
+from prx_scale.config import RunConfig
 from prx_scale.data.captions import caption_mix
 from prx_scale.data.trained import trained_buckets
 from prx_scale.errors import InputError, nearest
+from prx_scale.runtables import Data
 from prx_scale.stages import as_source, stores_of
 from prx_scale.stagetables import Source, Stage, with_steps
 from prx_scale.stores import STORES, Finder, open_store
