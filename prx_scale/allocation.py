@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from prx_scale import tables
-from prx_scale.config import bounded
 from prx_scale.errors import InputError, nearest
 from prx_scale.sbatch import OWN_BUSINESS, PASSED_THROUGH
+from prx_scale.tables import bounded
 
 SUBTABLES = ("depth", "evaluate", "report")
 OVERRIDES = ("nodes", "ntasks_per_node", "gpus_per_node", "cpus_per_task", "time", "gpu", "setup", "srun_args")

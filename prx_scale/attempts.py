@@ -1,4 +1,4 @@
-"""How often a run was started and how each start ended: `<run>/attempts.jsonl`, and when to give up.
+"""How often a run was started and how each start ended: `<run>/attempts.jsonl`.
 
 A row at each start, one at each end that could still be written, and one where somebody asked to try again. A start
 without an end was killed: its node failed, or it had no time to save.
@@ -6,21 +6,16 @@ without an end was killed: its node failed, or it had no time to save.
 
 from __future__ import annotations
 
-import signal
 import socket
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from prx_scale.errors import InputError
-from prx_scale.runs import State, append_lines, drop_torn_tail, now, read_rows
-
-EARLY_SECONDS = 65.0
-"""SLURM looks at time limits once a minute, so its signal may come that much before it is due."""
-KILLED = "killed: its end was not recorded"
+from prx_scale.runs.clock import now
+from prx_scale.runs.files import append_lines, drop_torn_tail, read_rows
+from prx_scale.runs.info import State
 
 
 class Ending(StrEnum):
@@ -169,31 +164,6 @@ class Attempts:
         """Note that the run is to be tried again: what was before counts for no verdict any more."""
         self._append(Retry(time=now()))
 
-    @property
-    def restarts(self) -> int:
-        """How often the run was started again, ever."""
-        return max(0, len(self._starts()) - 1)
-
-    def fruitless(self, from_step: int) -> int:
-        """How many starts in a row, up to the last, went on from the same checkpoint as the next one.
-
-        Args:
-            from_step: of the checkpoint that the next start goes on from.
-        """
-        return fruitless(counted(self.rows()), from_step)
-
-    def verdict(self, job: Job, from_step: int) -> str | None:
-        """Whether to give up instead of starting once more.
-
-        Args:
-            job: has the limits.
-            from_step: of the checkpoint that the next start would go on from.
-
-        Returns:
-            The reason to give up; None to go on.
-        """
-        return verdict(counted(self.rows()), job, from_step)
-
     def _starts(self) -> list[Start]:
         return [row for row in self.rows() if isinstance(row, Start)]
 
@@ -217,107 +187,3 @@ def _row(content: dict[str, Any], where: str) -> Row:
         return cls(**known)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: not an attempt of this version ({error})") from error
-
-
-Counted = Sequence[tuple[Start, End | None]]
-"""Starts with their ends, None for those that were killed."""
-
-
-def counted(rows: Sequence[Row]) -> Counted:
-    """The starts in jobs since the last retry, each with its end.
-
-    Args:
-        rows: of a run's attempts.
-    """
-    last_retry = max((index for index, row in enumerate(rows) if isinstance(row, Retry)), default=-1)
-    since = rows[last_retry + 1 :]
-    ends = {row.attempt: row for row in since if isinstance(row, End)}
-    return [(row, ends.get(row.attempt)) for row in since if isinstance(row, Start) and row.executor == "slurm"]
-
-
-def fruitless(starts: Counted, from_step: int) -> int:
-    """How many starts in a row, up to the last, went on from the same checkpoint as the next one.
-
-    Args:
-        starts: in their order.
-        from_step: of the checkpoint that the next start goes on from.
-    """
-    number = 0
-    for start, _ in reversed(starts):
-        if start.from_step != from_step:
-            break
-        number += 1
-    return number
-
-
-def verdict(starts: Counted, job: Job, from_step: int) -> str | None:
-    """Whether to give up instead of starting once more.
-
-    Args:
-        starts: of the run, in their order.
-        job: has the limits.
-        from_step: of the checkpoint that the next start would go on from.
-
-    Returns:
-        The reason to give up; None to go on.
-    """
-    same = fruitless(starts, from_step)
-    if same >= job.max_fruitless:
-        _, end = starts[-1]
-        last = KILLED if end is None else end.reason or end.cause.value
-        times = "once" if same == 1 else f"{same} times"
-        return f"started {times} from step {from_step} without reaching a new checkpoint; the last one ended: {last}"
-    if len(starts) > job.max_restarts:
-        return f"{_too_often(starts)}; raise [slurm] max_restarts or use prx-scale retry"
-    return None
-
-
-def _too_often(starts: Counted) -> str:
-    causes = Counter("killed" if end is None else end.cause.value for _, end in starts)
-    preempted = causes[Ending.PREEMPTED.value]
-    restarts = f"{len(starts)} restart{'s' if len(starts) > 1 else ''}"
-    if preempted == max(causes.values()):
-        return f"preempted too often: {restarts}, {preempted} of them preemptions"
-    return f"restarted too often: {restarts}, after {', '.join(f'{n} {cause}' for cause, n in causes.most_common())}"
-
-
-def signal_cause(number: int, job: Job | None, seconds: float) -> Ending:
-    """Why a signal came.
-
-    SLURM sends SIGUSR2 ahead of the time limit and, where a site asks for that, of a preemption, and does not say
-    which. Only near the limit is it the limit.
-
-    Args:
-        number: of the signal.
-        job: that the process works for; None outside a cluster.
-        seconds: since the process started.
-    """
-    if job is None or number == signal.SIGINT:
-        return Ending.SIGNAL
-    ahead = job.signal_seconds if number == signal.SIGUSR2 else 0.0
-    if job.limit_seconds is not None and seconds >= job.limit_seconds - ahead - EARLY_SECONDS:
-        return Ending.TIME_LIMIT
-    return Ending.PREEMPTED
-
-
-def signal_reason(number: int, job: Job | None, seconds: float) -> str:
-    """The cause of a signal in words.
-
-    Args:
-        number: of the signal.
-        job: that the process works for; None outside a cluster.
-        seconds: since the process started.
-    """
-    name, cause = signal.Signals(number).name, signal_cause(number, job, seconds)
-    if job is None or cause is Ending.SIGNAL:
-        return f"asked to stop by {name}; the same command goes on from here"
-    after = f"{name} after {_clock(seconds)}"
-    if cause is Ending.TIME_LIMIT:
-        return f"time limit of {_clock(job.limit_seconds or 0)}: {after}; a restart goes on from here"
-    words = "preempted" if number == signal.SIGUSR2 else "preempted or cancelled"
-    return f"{words}: {after}; a restart goes on from here"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from prx_scale.config import Data, RunConfig
+from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
+from prx_scale.runtables import Data
 from prx_scale.stagetables import Source
 from prx_scale.starts import Folders, keep
 

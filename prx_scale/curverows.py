@@ -15,7 +15,7 @@ from prx_scale.rowfilter import keep_all, parse_condition
 if TYPE_CHECKING:
     import polars as pl
 
-    from prx_scale.runs import Weights
+    from prx_scale.runs.rows import Weights
     from scaling.curves import Curve
 
 Record = Literal["validation", "train"]

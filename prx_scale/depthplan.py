@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prx_scale import study
-from prx_scale.config import HEAD_DIM
 from prx_scale.errors import InputError
 from prx_scale.models.build import model_shape, sd3_shape
 from prx_scale.models.sizes import Shape, parameters, training_flops
+from prx_scale.runtables import HEAD_DIM
 
 if TYPE_CHECKING:
     from scaling import FitResult

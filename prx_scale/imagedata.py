@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from prx_scale.config import Data, RunConfig
+from prx_scale.config import RunConfig
 from prx_scale.encodingtable import TEXT_KEYS, Encoding
 from prx_scale.errors import InputError
 from prx_scale.models.encoders.combinations import inputs_of_encoders
+from prx_scale.runtables import Data
 from prx_scale.stages import alone, sources_of
 from prx_scale.stagetables import Source, Stage
 from prx_scale.starts import keep, kept

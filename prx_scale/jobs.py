@@ -6,7 +6,6 @@ same words, out of the snapshot of the code that it was submitted with.
 
 from __future__ import annotations
 
-import datetime
 import os
 import sys
 import time
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prx_scale.allocation import Allocation, SlurmSettings
+from prx_scale.runs.clock import now
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +135,9 @@ def _announce() -> None:
     """Name this start in both logs: a requeued job keeps its id and goes on writing to the same files."""
     restart = f"restart {restart_count()}" if restart_count() else "first start"
     node, rank = os.environ.get("SLURMD_NODENAME", ""), os.environ.get("SLURM_PROCID", "0")
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    begun = now()
     for stream in (sys.stdout, sys.stderr):
-        print(f"=== job {job_id()}, {restart}, rank {rank} on {node}, {now}", file=stream, flush=True)
+        print(f"=== job {job_id()}, {restart}, rank {rank} on {node}, {begun}", file=stream, flush=True)
 
 
 def _end(code: int) -> None:

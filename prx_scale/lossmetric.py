@@ -12,7 +12,7 @@ from prx_scale.errors import InputError, nearest
 if TYPE_CHECKING:
     import polars as pl
 
-    from prx_scale.runs import Weights
+    from prx_scale.runs.rows import Weights
 
 MIN_CHECKPOINTS = 3
 _KEYS = ("study", "run", "step", "weights")

@@ -14,7 +14,7 @@ from prx_scale.rowfilter import keep_all, parse_condition
 if TYPE_CHECKING:
     import polars as pl
 
-    from prx_scale.runs import Weights
+    from prx_scale.runs.rows import Weights
     from prx_scale.sources import Loaded
     from scaling.downstream import Metric, MetricRows
     from scaling.points import FloatArray

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
-from prx_scale.config import Data, RunConfig
+from prx_scale.config import RunConfig
 from prx_scale.data.captions import caption_mix
 from prx_scale.errors import InputError, nearest
+from prx_scale.runtables import Data
 from prx_scale.stages import alone, as_source, stores_of
 from prx_scale.stagetables import Source, Stage, with_steps
 from prx_scale.stores import STORES, Finder

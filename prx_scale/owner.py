@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from prx_scale.attempts import Job
-from prx_scale.runs import now, write_atomically
+from prx_scale.runs.clock import now
+from prx_scale.runs.files import write_atomically
 
 TRIES = 3
 """Of reading: a network file system may know a replaced file by a name that is gone (ESTALE)."""

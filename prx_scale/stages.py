@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from prx_scale.config import Data, RunConfig
+from prx_scale.config import RunConfig
 from prx_scale.data.shapes.hashing import uniforms
 from prx_scale.diffusion.draws import Purpose
 from prx_scale.errors import InputError
+from prx_scale.runtables import Data
 from prx_scale.stagetables import Source, Stage
 
 Numbers = NDArray[np.int64]

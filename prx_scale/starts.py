@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
-from prx_scale.runs import write_atomically
+from prx_scale.runs.files import write_atomically
 from prx_scale.startweights import INFO, check_fits, read_info
 
 STARTS = "starts.json"

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from prx_scale import tables
-from prx_scale.config import HEAD_DIM, RunConfig
+from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
 from prx_scale.models.build import position_side
 from prx_scale.models.convert.headers import Described, read_header, read_index
 from prx_scale.models.names import POSITIONS, TensorShape, WeightSizes, parameter_shapes, sizes_of_run
+from prx_scale.runtables import HEAD_DIM
 
 SCHEMA = 1
 INFO = "weights.json"

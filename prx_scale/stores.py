@@ -14,13 +14,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prx_scale.config import Data, RunConfig
+from prx_scale.config import RunConfig
 from prx_scale.data.buckets import grid_side
 from prx_scale.data.captions import CaptionTable
 from prx_scale.errors import InputError, nearest
 from prx_scale.layout import divisors
 from prx_scale.models.build import position_side
 from prx_scale.models.inputs import inputs_of
+from prx_scale.runtables import Data
 from prx_scale.stages import stores_of
 from prx_scale.starts import Folders, keep
 from prx_scale.storesizes import buckets_of, lines_of

@@ -15,10 +15,10 @@ data 8d3a...                        fingerprint of what was encoded
 
 from __future__ import annotations
 
-from prx_scale.config import Data
 from prx_scale.data.buckets import Bucket
 from prx_scale.data.store.recipe import Recipe
 from prx_scale.models.inputs import MASKED, Inputs, TextEncoder
+from prx_scale.runtables import Data
 
 
 def lines_of(recipe: Recipe, inputs: Inputs) -> tuple[str, ...]:

@@ -16,25 +16,15 @@ from typing import Any, cast
 from prx_scale import allocation, tables
 from prx_scale.allocation import SlurmSettings
 from prx_scale.choices import Choice, ChoiceFinder, keep_choices
-from prx_scale.config import (
-    Checkpoint,
-    Data,
-    Evaluation,
-    Logging,
-    Model,
-    Objective,
-    Parallel,
-    RunConfig,
-    Training,
-    Validation,
-)
+from prx_scale.config import RunConfig
 from prx_scale.data.captions import CaptionTable
 from prx_scale.encodingtable import Encoding
 from prx_scale.epochs import samples_of_epoch
 from prx_scale.errors import InputError, nearest
 from prx_scale.imagedata import FoundImages, ImageFinder, check_no_encoding, keep_images
 from prx_scale.mixes import check_mixes, check_one_length, with_sources, with_stage_steps
-from prx_scale.runs import write_atomically
+from prx_scale.runs.files import write_atomically
+from prx_scale.runtables import Checkpoint, Data, Evaluation, Logging, Model, Objective, Parallel, Training, Validation
 from prx_scale.stagetables import parse_stages
 from prx_scale.starts import Start, keep_starts, known_starts, with_start
 from prx_scale.stores import Finder, Found, keep_stores

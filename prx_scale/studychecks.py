@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from prx_scale.config import HEAD_DIM, RunConfig, Training
+from prx_scale.config import RunConfig
 from prx_scale.errors import InputError, nearest
 from prx_scale.layout import check_layout
 from prx_scale.models.build import position_side
+from prx_scale.runtables import HEAD_DIM, Training
 from prx_scale.stages import as_run, check_stages, resolve
 from prx_scale.stores import check_store
 

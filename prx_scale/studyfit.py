@@ -19,7 +19,9 @@ from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
 from prx_scale.models.build import model_shape
 from prx_scale.models.sizes import parameters
-from prx_scale.runs import now, write_atomically
+from prx_scale.runs.clock import now
+from prx_scale.runs.files import write_atomically
+from prx_scale.runs.info import RunInfo
 from prx_scale.study import Study
 from prx_scale.turns import Turns
 from scaling import FitInputError, FitResult, Points, fit
@@ -99,7 +101,7 @@ def _points_csv(points: Points, study: Study) -> str:
     return frame.join(steps, on=["run", "data"], how="left", maintain_order="left").write_csv()
 
 
-def _infos(study: Study) -> list[runs.RunInfo]:
+def _infos(study: Study) -> list[RunInfo]:
     return runs.load_runs(study.folder)
 
 

@@ -15,7 +15,7 @@ from reports.page import Block, Cell, Column, Details, Fact, Facts, Figure, Page
 from reports.render import render_html
 from reports.sections.fit import origin_details
 from scaling.backtest_records import MAX_REACH, Backtest, Score
-from scaling.results import Provenance
+from scaling.provenance import Provenance
 
 _SCORES = ("Mean abs", "Signed", "Largest")
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import polars as pl
 
-from prx_scale.runs import now
+from prx_scale.runs.clock import now
 from reports import units
 from reports.charts import coordinates as charts
 from reports.page import Block, Cell, Column, Fact, Facts, Figure, Page, Prose, Section, Table, text_cell

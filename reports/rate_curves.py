@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import log2
 
-from prx_scale.runs import RunInfo, State
+from prx_scale.runs.info import RunInfo, State
 from reports.study_data import StudyData, setting
 from scaling.optimum import LEAST_VALUES, Optimum, optimum
 

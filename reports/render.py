@@ -20,7 +20,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from prx_scale.runs import write_atomically
+from prx_scale.runs.files import write_atomically
 from reports.page import (
     Block,
     Bullets,

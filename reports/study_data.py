@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 import polars as pl
 
 from prx_scale import runs
-from prx_scale.runs import RunInfo, State
+from prx_scale.runs.info import RunInfo, State
 from scaling.results import FitResult
 
 T = TypeVar("T")

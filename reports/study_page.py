@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from prx_scale.runs import now
+from prx_scale.runs.clock import now
 from reports import units
 from reports.page import Page
 from reports.render import write_page

@@ -6,9 +6,13 @@ columns and returns a :class:`FitResult`.
 
 from scaling.columns import points_from
 from scaling.errors import FitInputError
+from scaling.estimates import Estimate
 from scaling.fitting import fit
+from scaling.notices import Notice
 from scaling.points import Points
-from scaling.results import Estimate, FitResult, Notice, Prediction, Provenance
+from scaling.predictions import Prediction
+from scaling.provenance import Provenance
+from scaling.results import FitResult
 
 __all__ = [
     "Estimate",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scaling.backtest_records import MAX_REACH, Backtest, Bin, Standing
-from scaling.results import Notice
+from scaling.notices import Notice
 
 _EXACT = 1e-6  # mean abs log error below which a law meets the points, and signs are rounding
 _CONSTANT = 0.9  # share of the cuts with one sign above which the sign counts as constant

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from scaling.jsontypes import finite_json
+from scaling.notices import Notice
 from scaling.points import FloatArray, LabelArray
-from scaling.results import Notice, finite_json
 
 SCHEMA = 1
 BINS = ((1.5, 3.0), (3.0, 10.0), (10.0, 30.0))

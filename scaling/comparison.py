@@ -21,13 +21,13 @@ from scaling.comparison_notes import notices, sentences
 from scaling.comparison_records import Candidate, Comparison, Effect, Equivalent
 from scaling.distributions import fisher_tail
 from scaling.errors import FitInputError
+from scaling.estimates import interval_bounds
 from scaling.fitting import check_options
 from scaling.joint import Joint, joint
 from scaling.laws import Law, get_law
 from scaling.losses import LEAST_SQUARES
 from scaling.points import FloatArray, Points, places
 from scaling.problem import Optimum, Problem, pose, resolve, solve
-from scaling.results import interval_bounds
 
 _MANY = 5  # parameters above which pairs would be too many hypotheses
 _SPAN = 3.0  # decades of compute to both sides in which an equal loss is looked for

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from scaling.comparison_records import Candidate, Comparison, Effect, Equivalent
-from scaling.results import Notice
+from scaling.notices import Notice
 
 _CLOSE = 2.0  # difference of BIC below which two candidates cannot be told apart (Kass and Raftery 1995)
 _FEW_CLUSTERS = 10

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from scaling.results import Notice, finite_json
+from scaling.jsontypes import finite_json
+from scaling.notices import Notice
 
 SCHEMA = 1
 

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from scaling.errors import FitInputError
+from scaling.estimates import Estimate, estimate
 from scaling.fitting import check_options
+from scaling.notices import Notice
 from scaling.points import FloatArray
-from scaling.results import Estimate, Notice, estimate
 from scaling.weighted_correlation import centred, codes, kendall, pearson, spearman
 
 MIN_RUNS = 5  # with fewer, a resample has hardly three different runs and any line goes through them

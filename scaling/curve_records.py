@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from scaling.errors import FitInputError
+from scaling.estimates import Estimate
 from scaling.points import FloatArray
-from scaling.results import Estimate
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

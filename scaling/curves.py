@@ -25,8 +25,8 @@ import numpy as np
 from scaling.curve_posterior import posterior, sample
 from scaling.curve_records import Curve, Extrapolation, Origin
 from scaling.errors import FitInputError
+from scaling.estimates import estimate, interval_bounds
 from scaling.fitting import check_options
-from scaling.results import estimate, interval_bounds
 
 __all__ = [
     "Curve",

@@ -17,10 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from scaling.errors import FitInputError
+from scaling.estimates import interval_bounds
 from scaling.exchange import Chosen, Kernel, choose
+from scaling.jsontypes import finite_json
+from scaling.notices import Notice
 from scaling.planning import surface_of
 from scaling.points import FloatArray
-from scaling.results import FitResult, Notice, finite_json, interval_bounds
+from scaling.results import FitResult
 
 MOST_RUNS = 12
 FEW_SIZES = 4

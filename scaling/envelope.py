@@ -18,8 +18,8 @@ from scaling.bootstrap import places
 from scaling.errors import FitInputError
 from scaling.fitting import check_options
 from scaling.frontier import Found, Frontier, Optimum, assemble
+from scaling.notices import Notice
 from scaling.points import FloatArray, Points
-from scaling.results import Notice
 
 PLACES = 96
 SMOOTH = 5

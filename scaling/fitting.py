@@ -18,8 +18,10 @@ from scaling.intervals.quantity import mean_at, quantities
 from scaling.known_noise import weigh
 from scaling.laws import get_law
 from scaling.points import AXES, Points
+from scaling.predictions import Prediction
 from scaling.problem import Optimum, Problem, pose, solve
-from scaling.results import FitResult, Prediction, Provenance
+from scaling.provenance import Provenance
+from scaling.results import FitResult
 
 Target = Mapping[str, float] | tuple[float, float]
 

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from scaling.errors import FitInputError
+from scaling.estimates import Estimate, estimate, interval_bounds
+from scaling.jsontypes import finite_json
 from scaling.laws import get_law
 from scaling.losses import LEAST_SQUARES
+from scaling.notices import Notice
 from scaling.points import FloatArray, Points
 from scaling.problem import pose, resolve, solve
-from scaling.results import Estimate, Notice, estimate, finite_json, interval_bounds
 
 MIN_BUDGETS = 3
 _SUM_TOLERANCE = 0.02

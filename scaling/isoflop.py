@@ -18,8 +18,8 @@ from scaling.budgets import TOLERANCE, Budgets, group
 from scaling.errors import FitInputError
 from scaling.fitting import check_options
 from scaling.frontier import Found, Frontier, Optimum, assemble
+from scaling.notices import Notice
 from scaling.points import FloatArray, Points
-from scaling.results import Notice
 
 RESAMPLINGS = {
     "wild": "residuals of every budget, multiplied by six-point weights that a run's rows share; sizes fixed",

@@ -14,10 +14,13 @@ import numpy as np
 
 from scaling.cost import Cost
 from scaling.errors import FitInputError
+from scaling.estimates import Estimate, estimate
 from scaling.isocost import Minima, Surface, equivalent_budgets, minimise
+from scaling.jsontypes import finite_json
 from scaling.laws import get_law
+from scaling.notices import Notice
 from scaling.points import FloatArray
-from scaling.results import Estimate, FitResult, Notice, estimate, finite_json
+from scaling.results import FitResult
 
 DEVIATIONS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 _FAR = 10.0

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from scaling.errors import FitInputError
+from scaling.estimates import interval_bounds
 from scaling.fitting import check_options
 from scaling.points import FloatArray
-from scaling.results import interval_bounds
 
 IntArray = npt.NDArray[np.intp]
 

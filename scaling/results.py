@@ -1,10 +1,9 @@
-"""What a fit returns: estimates, predictions, warnings and where they came from, with a JSON form."""
+"""What a fit returns: the law with its estimates, and what it says of other runs."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +12,14 @@ import numpy.typing as npt
 from scaling.calibration import Calibration
 from scaling.criteria import Criteria
 from scaling.errors import FitInputError
+from scaling.estimates import Estimate, interval_bounds
 from scaling.holdouts import improvement
 from scaling.laws import get_law
 from scaling.laws.base import Frame
+from scaling.notices import Notice
 from scaling.points import FloatArray, Points
+from scaling.predictions import Prediction
+from scaling.provenance import Provenance
 
 if TYPE_CHECKING:
     from scaling.backtest_records import Backtest
@@ -24,97 +27,6 @@ if TYPE_CHECKING:
     from scaling.planning import Allocation
     from scaling.plots.axes import AnyChart
     from scaling.plots.notebook import Kind
-
-SCHEMA = 1
-MAX_STORED_ROWS = 10_000
-"""Points of fits with more rows than this stay out of the JSON form."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A number with its uncertainty.
-
-    Attributes:
-        value: the estimate on all points.
-        stderr: standard deviation over resamples, or of normal theory (delta, profile); nan without either.
-        interval: at the result's level, of the result's kind; an open end is 0 or infinite.
-        stderr_log: standard deviation of the logarithm, for coefficients whose own one explodes.
-    """
-
-    value: float
-    stderr: float
-    interval: tuple[float, float]
-    stderr_log: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """The loss that a new run should reach, with a prediction interval (not a confidence interval).
-
-    Attributes:
-        loss: predicted loss.
-        interval: where a new run falls with the result's level, with room for the law being only about right.
-        law_interval: the same if the law were exactly right; see docs/calibration.md.
-        params: trainable parameters N; like every axis, None where the law did not need it and it was not given.
-        data: samples or tokens D.
-        flops: training FLOPs; None too where the points do not say how much a sample costs.
-        steps: optimiser steps.
-        unique: distinct samples or tokens among the data.
-        mean_interval: where the curve itself is, in the result's kind of interval.
-    """
-
-    loss: float
-    interval: tuple[float, float]
-    law_interval: tuple[float, float] = (float("nan"), float("nan"))
-    params: float | None = None
-    data: float | None = None
-    flops: float | None = None
-    steps: float | None = None
-    unique: float | None = None
-    mean_interval: tuple[float, float] = (float("nan"), float("nan"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Notice:
-    """A warning: a code for programs and a sentence that a person can act on."""
-
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """Where a fit came from, enough to repeat it.
-
-    Attributes:
-        sources: files or study directories.
-        n_rows: rows read.
-        n_used: rows fitted.
-        dropped: (reason, count) of the rows left out.
-        columns: our column to the source's column.
-        bootstrap: number of resamples.
-        seed: seed of the resamples.
-        cluster: what was resampled together ("row" or a column).
-        data_unit: "samples" or "tokens".
-        flops_per: k in C = k N D; None when compute is unknown.
-        version: version of the package.
-        created: ISO 8601 time.
-        command: the command line.
-    """
-
-    sources: tuple[str, ...] = ()
-    n_rows: int = 0
-    n_used: int = 0
-    dropped: tuple[tuple[str, int], ...] = ()
-    columns: dict[str, str] = field(default_factory=dict[str, str])
-    bootstrap: int = 0
-    seed: int = 0
-    cluster: str = "row"
-    data_unit: str = "samples"
-    flops_per: float | None = None
-    version: str = ""
-    created: str = ""
-    command: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +63,7 @@ class FitResult:
         run_freedom: degrees of freedom behind ``run_noise``; 0 where it was not estimated.
         calibration: what hold-outs inside the fit say about extrapolations; None without resamples.
         starts_agreeing: share of the starts that reached this objective to 1e-9.
-        points: what was fitted; None after a round trip through JSON with more than ``MAX_STORED_ROWS`` rows.
+        points: what was fitted; None after a round trip through JSON with more rows than it stores.
     """
 
     law: str
@@ -298,6 +210,8 @@ class FitResult:
             FitInputError: the fit was read from JSON, and had too many points to be stored with it.
         """
         if self.points is None:
+            from scaling.results_json import MAX_STORED_ROWS
+
             raise FitInputError(
                 f"this fit does not hold its points (more than {MAX_STORED_ROWS} are not stored): fit them again"
             )
@@ -363,14 +277,9 @@ class FitResult:
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON types; nan and infinity become null."""
-        plain = asdict(replace(self, points=None))
-        for name in ("draws", "luck", "run_draws", "run_luck", "residuals"):
-            plain[name] = getattr(self, name).tolist()
-        if self.points is not None and self.points.n <= MAX_STORED_ROWS:
-            plain["points"] = {
-                name: values.tolist() for name, values in vars(self.points).items() if values is not None
-            }
-        return {"schema": SCHEMA, **finite_json(plain)}
+        from scaling.results_json import as_document
+
+        return as_document(self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> FitResult:
@@ -379,40 +288,6 @@ class FitResult:
         Raises:
             FitInputError: the document is of another schema or lacks a key.
         """
-        if document.get("schema") != SCHEMA:
-            raise FitInputError(f"fit file has schema {document.get('schema')!r}; this version reads {SCHEMA}")
         from scaling.results_json import parse
 
-        try:
-            return parse(document)
-        except KeyError as missing:
-            raise FitInputError(f"fit file lacks the key {missing}") from missing
-        except (TypeError, ValueError, AttributeError) as error:
-            raise FitInputError(f"not a fit file of this version ({error})") from error
-
-
-def interval_bounds(level: float) -> tuple[float, float]:
-    """Lower and upper quantile of a central interval."""
-    return 0.5 - 0.5 * level, 0.5 + 0.5 * level
-
-
-def estimate(value: float, draws: FloatArray, level: float, *, log: bool = False) -> Estimate:
-    """An estimate with percentile interval and standard error from its draws, shape (b,); b may be 0."""
-    if not len(draws):
-        return Estimate(value=float(value), stderr=float("nan"), interval=(float("nan"), float("nan")))
-    low, high = np.quantile(draws, interval_bounds(level))
-    spread = float(np.std(np.log(draws))) if log else None
-    return Estimate(
-        value=float(value), stderr=float(np.std(draws)), interval=(float(low), float(high)), stderr_log=spread
-    )
-
-
-def finite_json(value: Any) -> Any:
-    """Nested mappings, lists and tuples as JSON types; numbers that are not finite become None."""
-    if isinstance(value, float):  # first, because nearly all of a document are draws
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): finite_json(inner) for key, inner in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    if isinstance(value, (list, tuple)):
-        return [finite_json(inner) for inner in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
+        return parse(document)

@@ -1,24 +1,56 @@
-"""A fit from its JSON form; :meth:`scaling.results.FitResult.to_json` is the way there."""
+"""The JSON form of a fit, both ways."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from scaling.calibration import Calibration
 from scaling.criteria import Criteria
+from scaling.errors import FitInputError
+from scaling.estimates import Estimate
+from scaling.jsontypes import finite_json
+from scaling.notices import Notice
 from scaling.points import AXES, Points
-from scaling.results import Estimate, FitResult, Notice, Prediction, Provenance
+from scaling.predictions import Prediction
+from scaling.provenance import Provenance
+from scaling.results import FitResult
+
+SCHEMA = 1
+MAX_STORED_ROWS = 10_000
+"""Points of fits with more rows than this stay out of the JSON form."""
+
+
+def as_document(result: FitResult) -> dict[str, Any]:
+    """A fit as JSON types; nan and infinity become null."""
+    plain = asdict(replace(result, points=None))
+    for name in ("draws", "luck", "run_draws", "run_luck", "residuals"):
+        plain[name] = getattr(result, name).tolist()
+    if result.points is not None and result.points.n <= MAX_STORED_ROWS:
+        plain["points"] = {name: values.tolist() for name, values in vars(result.points).items() if values is not None}
+    return {"schema": SCHEMA, **finite_json(plain)}
 
 
 def parse(document: Mapping[str, Any]) -> FitResult:
-    """The fit that a document of the present schema holds.
+    """Inverse of :func:`as_document`.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: the document is not one.
+        FitInputError: the document is of another schema or lacks a key.
     """
+    if document.get("schema") != SCHEMA:
+        raise FitInputError(f"fit file has schema {document.get('schema')!r}; this version reads {SCHEMA}")
+    try:
+        return _result(document)
+    except KeyError as missing:
+        raise FitInputError(f"fit file lacks the key {missing}") from missing
+    except (TypeError, ValueError, AttributeError) as error:
+        raise FitInputError(f"not a fit file of this version ({error})") from error
+
+
+def _result(document: Mapping[str, Any]) -> FitResult:
     provenance = dict(document["provenance"])
     provenance["sources"] = tuple(provenance["sources"])
     provenance["dropped"] = tuple((reason, int(count)) for reason, count in provenance["dropped"])

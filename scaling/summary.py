@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from scaling.calibration import Calibration
-    from scaling.results import Estimate, FitResult
+    from scaling.estimates import Estimate
+    from scaling.results import FitResult
 
 _AXES = {"params": ".4g", "data": ".4g", "flops": ".3g", "steps": ".4g", "unique": ".4g"}
 _EXPONENTS = (("params_exponent", "a (N* ~ C^a)"), ("data_exponent", "b (D* ~ C^b)"))

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from prx_scale.runs import State
+from prx_scale.runs.info import State
 from slurm.causes import BY_STATE, RANK, Cause, cause_of_reason, rank_of_reason
 from slurm.evidence import Found, Log, root
 from slurm.ledger import Executor, JobRecord, Kind

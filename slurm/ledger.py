@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from prx_scale.errors import InputError
-from prx_scale.runs import append_lines, drop_torn_tail, now, read_rows
+from prx_scale.runs.clock import now
+from prx_scale.runs.files import append_lines, drop_torn_tail, read_rows
 
 
 class Kind(StrEnum):

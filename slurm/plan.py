@@ -9,7 +9,8 @@ from pathlib import Path
 
 from prx_scale.config import RunConfig
 from prx_scale.locks import is_held
-from prx_scale.runs import RunInfo, RunRecord, State
+from prx_scale.runs.info import RunInfo, State
+from prx_scale.runs.record import RunRecord
 from slurm.controller import JobStatus, Phase, job_statuses
 from slurm.ledger import JobRecord, Kind, Ledger, read_ledger
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prx_scale.runs import State
+from prx_scale.runs.info import State
 from slurm.jobstatus import JobStatus, Phase
 from slurm.plan import ENDED_BADLY
 

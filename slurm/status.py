@@ -12,7 +12,8 @@ from prx_scale.attempts import Attempts, Start
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
 from prx_scale.locks import is_held
-from prx_scale.runs import RunInfo, State, load_runs
+from prx_scale.runs import load_runs
+from prx_scale.runs.info import RunInfo, State
 from prx_scale.study import load as load_study
 from slurm.controller import is_available
 from slurm.following import Following, following

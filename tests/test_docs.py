@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 
-from prx_scale import runs, sources, study, tables
+from prx_scale import sources, study, tables
 from prx_scale.allocation import SlurmTable
 from prx_scale.cli import parse
-from prx_scale.runs import EvaluationRow, RunInfo, TrainRow, ValidationRow
+from prx_scale.runs.info import RunInfo
+from prx_scale.runs.loading import frame_schema
+from prx_scale.runs.rows import TABLES, EvaluationRow, TrainRow, ValidationRow
 from prx_scale.sbatch import PASSED_THROUGH
 from prx_scale.stagetables import Source, Stage
 from scaling import fit
@@ -189,8 +191,8 @@ def test_every_column_of_the_run_record_is_described() -> None:
         section = page.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
         missing = [f.name for f in dataclasses.fields(record) if f.name != "folder" and f"`{f.name}`" not in section]
         assert not missing, f"{heading}: {missing}"
-    for table in runs.TABLES:
-        missing = [name for name in runs.frame_schema(table) if f"`{name}`" not in page]
+    for table in TABLES:
+        missing = [name for name in frame_schema(table) if f"`{name}`" not in page]
         assert not missing, f"columns of load(..., '{table}'): {missing}"
 
 

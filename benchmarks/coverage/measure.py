@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.coverage.studies import DESIGNS, NAMES, TRUTHS, K, Truth, draw
 from scaling import Points
 from scaling.bootstrap import resample
-from scaling.diagnostics import LACK_OF_FIT
+from scaling.diagnostics.residuals import LACK_OF_FIT
 from scaling.intervals.kinds import DEFAULT, Bounds
 from scaling.intervals.quantity import mean_at, quantities
 from scaling.lackoffit import bend

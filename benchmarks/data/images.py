@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from marks import write_marked
 from photographs import write_made, write_repeated
 from readers import BATCH, OUR_DECODER, READERS, Batch
 
@@ -52,7 +52,7 @@ def main() -> None:
     text = render(measured)
     print(text)
     if options.write:
-        _write(ROOT / "docs" / "benchmarks.md", text)
+        write_marked(ROOT / "docs" / "benchmarks.md", "images", text)
 
 
 def measure(tar: Path, said: str, side: int, options: argparse.Namespace) -> Measured:
@@ -139,15 +139,6 @@ def _tars(folder: Path, options: argparse.Namespace) -> Iterator[tuple[Path, str
     if options.photographs is not None:
         repeated = folder / "photographs.tar"
         yield repeated, write_repeated(repeated, options.photographs, options.times)
-
-
-def _write(page: Path, text: str) -> None:
-    begin, end = "<!-- benchmark: images -->", "<!-- end of benchmark: images -->"
-    old = page.read_text(encoding="utf-8")
-    new, found = re.subn(f"{begin}.*?{end}", lambda _: f"{begin}\n\n{text}\n\n{end}", old, flags=re.DOTALL)
-    if not found:
-        raise SystemExit(f"{page} has no place for the table: {begin}")
-    page.write_text(new, encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:

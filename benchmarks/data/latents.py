@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import re
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from encodings_made import SIZE, Batch, Made, readers, write_store
+from marks import write_marked
 
 from parallel.host import processor_name
 from prx_scale.data.store import Store
@@ -77,7 +77,7 @@ def main() -> None:
     text = render(parts, memory, options)
     print(text)
     if options.write:
-        _write(ROOT / "docs" / "benchmarks.md", text)
+        write_marked(ROOT / "docs" / "benchmarks.md", "latents", text)
 
 
 def measure(folder: Path, made: Made, said: str, options: argparse.Namespace, *, batch: int, shard: int) -> Measured:
@@ -189,15 +189,6 @@ def _rate(stream: Iterator[Batch], batch: int, seconds: float) -> float:
 def _resident() -> float:
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def _write(page: Path, text: str) -> None:
-    begin, end = "<!-- benchmark: latents -->", "<!-- end of benchmark: latents -->"
-    old = page.read_text(encoding="utf-8")
-    new, found = re.subn(f"{begin}.*?{end}", lambda _: f"{begin}\n\n{text}\n\n{end}", old, flags=re.DOTALL)
-    if not found:
-        raise SystemExit(f"{page} has no place for the table: {begin}")
-    page.write_text(new, encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:

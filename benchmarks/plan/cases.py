@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prx_scale.config import Checkpoint, Data, Model, Parallel, RunConfig, Training, Validation
+from prx_scale.config import RunConfig
+from prx_scale.runtables import Checkpoint, Data, Model, Parallel, Training, Validation
 
 
 @dataclass(frozen=True, kw_only=True)

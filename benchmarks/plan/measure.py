@@ -18,7 +18,7 @@ from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.plan.cases import CASES
-from parallel.estimators import trace_passes
+from parallel.estimators.tracing import trace_passes
 from parallel.titan import process_group_environment
 from prx_scale.config import RunConfig
 from prx_scale.models import functional

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prx_scale.models.build import HEAD_DIM
 from prx_scale.models.convert.adapter import DiffusersAdapter
 from prx_scale.models.embeddings import PositionGrid
 from prx_scale.models.mmdit import MMDiT, mmdit_config
 from prx_scale.models.sizes import Shape
+from prx_scale.runtables import HEAD_DIM
 
 PATCH = 2
 

@@ -148,7 +148,7 @@ class Allocate(FittedOptions):
         return steps * passes * FORWARD_SHARE
 
     def _document(self, result: FitResult, family: Family | None, plans: list[Plan]) -> dict[str, Any]:
-        from scaling.results import finite_json
+        from scaling.jsontypes import finite_json
 
         rows = [
             {

@@ -53,7 +53,7 @@ class Backtest(PointOptions):
         provenance = self._provenance(loaded)
         write_json({**result.to_json(), "provenance": asdict(provenance)}, self.json)
         if self.html is not None:
-            from prx_scale.runs import write_atomically
+            from prx_scale.runs.files import write_atomically
             from reports.backtest_page import render_backtest_page
 
             write_atomically(self.html, render_backtest_page(result, provenance))
@@ -88,7 +88,7 @@ class Backtest(PointOptions):
             raise InputError(f"{', '.join(loaded.provenance.sources)}: {error}") from error
 
     def _provenance(self, loaded: Loaded) -> Provenance:
-        from prx_scale.runs import now
+        from prx_scale.runs.clock import now
 
         used = replace(loaded.provenance, bootstrap=self.bootstrap, seed=self.seed, created=now())
         return replace(used, command=command_line(sys.argv))

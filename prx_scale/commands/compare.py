@@ -81,7 +81,7 @@ class Compare(PointOptions):
     def _provenance(self, loaded: Loaded) -> dict[str, object]:
         from dataclasses import asdict
 
-        from prx_scale.runs import now
+        from prx_scale.runs.clock import now
 
         used = replace(loaded.provenance, bootstrap=self.bootstrap, seed=self.seed, created=now())
         return asdict(replace(used, command=command_line(sys.argv)))

@@ -68,7 +68,7 @@ class CoordCheck:
         found = slopes(rows)
         write_json(self._document(chosen, base, rows, found), self.json)
         if self.html is not None:
-            from prx_scale.runs import write_atomically
+            from prx_scale.runs.files import write_atomically
             from reports.coordinates_page import render_coordinates_page
 
             write_atomically(self.html, render_coordinates_page(rows, chosen.study, base))
@@ -100,7 +100,7 @@ class CoordCheck:
 
     def _document(self, run: RunConfig, base: int, rows: list[Coordinate], found: list[Slope]) -> dict[str, Any]:
         from prx_scale import __version__
-        from prx_scale.runs import now
+        from prx_scale.runs.clock import now
 
         return {
             "schema": 1,

@@ -14,7 +14,7 @@ from prx_scale.errors import InputError
 if TYPE_CHECKING:
     from prx_scale.lossmetric import Checkpoints
     from scaling.correlation import Trends
-    from scaling.results import Notice
+    from scaling.notices import Notice
 
 OVERALL = "geneval/overall"
 
@@ -90,8 +90,8 @@ class Correlate:
         from dataclasses import asdict
 
         from prx_scale import __version__
-        from prx_scale.runs import now
-        from scaling.results import finite_json
+        from prx_scale.runs.clock import now
+        from scaling.jsontypes import finite_json
 
         rows = [
             {"metric": checkpoints.metric, **asdict(trends), "verdict": asdict(note), "notices": checkpoints.notices}

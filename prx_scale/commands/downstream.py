@@ -14,7 +14,7 @@ from prx_scale.errors import InputError
 if TYPE_CHECKING:
     from prx_scale.metricrows import Source
     from scaling.downstream import Chain, FormScore, Target
-    from scaling.results import Notice
+    from scaling.notices import Notice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +155,8 @@ class Downstream:
         from dataclasses import asdict
 
         from prx_scale import __version__
-        from prx_scale.runs import now
-        from scaling.results import finite_json
+        from prx_scale.runs.clock import now
+        from scaling.jsontypes import finite_json
 
         forms = [
             {

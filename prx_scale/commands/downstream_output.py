@@ -14,7 +14,7 @@ from prx_scale.commands.text import number, plain_console
 if TYPE_CHECKING:
     from prx_scale.metricrows import Source
     from scaling.downstream import Chain, ChainPrediction, FormScore
-    from scaling.results import Notice
+    from scaling.notices import Notice
 
 
 def print_downstream(source: Source, scores: Sequence[FormScore], chained: Chain, notes: Sequence[Notice]) -> None:

@@ -12,7 +12,7 @@ import tyro
 from prx_scale.errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from prx_scale.runs import RunInfo
+    from prx_scale.runs.info import RunInfo
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from prx_scale.models.convert.exporting import Exported
     from prx_scale.models.convert.layouts import Layout
     from prx_scale.models.convert.pipeline import Component
-    from prx_scale.runs import RunInfo
+    from prx_scale.runs.info import RunInfo
 
 MARKER = "export.json"
 """Says where an exported folder came from, and that it may be replaced."""

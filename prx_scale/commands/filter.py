@@ -152,7 +152,7 @@ class Filter(DataOptions):
         from prx_scale.commands.filter_output import print_result
         from prx_scale.data.filters.summary import summarise
         from prx_scale.data.filters.writing import write_result
-        from prx_scale.runs import write_atomically
+        from prx_scale.runs.files import write_atomically
         from reports.filter_page import render_filter_page
 
         result = self._judged(source, scorers, rules)
@@ -171,7 +171,7 @@ class Filter(DataOptions):
         from prx_scale.data.filters.scoretable import Scores
         from prx_scale.data.filters.verdict import judge
         from prx_scale.data.filters.writing import Result
-        from prx_scale.runs import now
+        from prx_scale.runs.clock import now
 
         scores = Scores(
             folder=self.out / SCORES,

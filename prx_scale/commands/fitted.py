@@ -85,7 +85,7 @@ class FittedOptions(PointOptions):
         Raises:
             InputError: the points or an option cannot be used.
         """
-        from prx_scale.runs import now
+        from prx_scale.runs.clock import now
         from scaling import fit
 
         table, origin = loaded.fit, loaded.provenance

@@ -107,8 +107,8 @@ class Frontier(PointOptions):
             raise InputError(f"{', '.join(loaded.provenance.sources)}: {error}") from error
 
     def _document(self, result: Result, loaded: Loaded, places: list[float]) -> dict[str, Any]:
-        from prx_scale.runs import now
-        from scaling.results import finite_json
+        from prx_scale.runs.clock import now
+        from scaling.jsontypes import finite_json
 
         used = replace(loaded.provenance, bootstrap=self.bootstrap, seed=self.seed, created=now())
         found = [(flops, *result.at(flops)) for flops in places]

@@ -22,7 +22,7 @@ def write_fit_page(path: Path, result: FitResult, points: Points) -> None:
     """
     import numpy as np
 
-    from prx_scale.runs import write_atomically
+    from prx_scale.runs.files import write_atomically
     from reports.fit_page import render_fit_page
     from scaling import Notice
 

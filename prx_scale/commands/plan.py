@@ -146,8 +146,8 @@ class PlanVerb:
 
     def _one(self) -> Work:
         from prx_scale.commands.plan_study import Work
-        from prx_scale.config import Parallel, Training
         from prx_scale.planning import Choices, sd3_run
+        from prx_scale.runtables import Parallel, Training
 
         for option, value in (("--batch", self.batch), ("--steps", self.steps), ("--top", self.top)):
             if value < 1:

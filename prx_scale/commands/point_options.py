@@ -79,7 +79,7 @@ def write_json(document: Mapping[str, Any], target: str | None) -> None:
     """Write a document to a file, to standard output where the target is ``-``, or nowhere where it is None."""
     import json
 
-    from prx_scale.runs import write_atomically
+    from prx_scale.runs.files import write_atomically
 
     text = json.dumps(document, allow_nan=False, separators=(",", ":")) + "\n"
     if target == "-":

@@ -21,7 +21,8 @@ from rich.progress import (
 
 from prx_scale.commands.text import plain_console
 from prx_scale.config import RunConfig
-from prx_scale.runs import TrainRow, ValidationRow, read_rows
+from prx_scale.runs.files import read_rows
+from prx_scale.runs.rows import TrainRow, ValidationRow
 from slurm.status import last_row
 
 SECONDS_BETWEEN_LINES = 15.0

@@ -102,8 +102,8 @@ class Rank:
         from dataclasses import asdict
 
         from prx_scale import __version__
-        from prx_scale.runs import now
-        from scaling.results import finite_json
+        from prx_scale.runs.clock import now
+        from scaling.jsontypes import finite_json
 
         provenance = {
             "sources": [self.table],

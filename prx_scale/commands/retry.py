@@ -96,7 +96,8 @@ def reset(planned: Sequence[Planned], retry: Again) -> None:
         retry: those that are tried again.
     """
     from prx_scale.attempts import Attempts
-    from prx_scale.runs import RunRecord, State
+    from prx_scale.runs.info import State
+    from prx_scale.runs.record import RunRecord
 
     for each in planned:
         if not each.due or each.run.id not in retry.jobs or not each.folder.exists():

@@ -65,7 +65,7 @@ class Suggest(FittedOptions):
         found = self._suggest(result, loaded, study, budget)
         text = self._fragment(found, study)
         if self.fragment is not None:
-            from prx_scale.runs import write_atomically
+            from prx_scale.runs.files import write_atomically
 
             write_atomically(self.fragment, text)
         write_json(self._document(found, result, text), self.json)
@@ -139,7 +139,7 @@ class Suggest(FittedOptions):
         return "" if study is None else study_fragment(study, found.runs)
 
     def _document(self, found: Suggestion, result: FitResult, fragment: str) -> dict[str, Any]:
-        from scaling.results import finite_json
+        from scaling.jsontypes import finite_json
 
         origin = finite_json(asdict(result.provenance))
         return {**found.to_json(), "law": result.law, "fragment": fragment, "provenance": origin}

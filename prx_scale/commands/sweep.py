@@ -201,7 +201,8 @@ def _note_started(study_folder: Path, job: Job, pid: int) -> None:
 
 
 def _say_failure(outcome: Outcome, study_folder: Path, console: Console) -> None:
-    from prx_scale.runs import RunRecord, State
+    from prx_scale.runs.info import State
+    from prx_scale.runs.record import RunRecord
 
     info = RunRecord(study_folder / "runs" / outcome.job.name).read()
     if info is not None and info.state is State.FAILED:

@@ -19,7 +19,7 @@ from prx_scale.errors import InputError
 
 if TYPE_CHECKING:
     from prx_scale.attempts import Job
-    from prx_scale.runs import State
+    from prx_scale.runs.info import State
     from prx_scale.study import Study
 
 
@@ -120,7 +120,7 @@ def _outcome(training: Callable[[], State]) -> tuple[State | None, int]:
     """How the run stands, where training came to an end without an error, and the exit code."""
     from prx_scale import stopping
     from prx_scale.owner import Superseded
-    from prx_scale.runs import State
+    from prx_scale.runs.info import State
     from prx_scale.training.failures import kind_of
 
     try:
@@ -139,7 +139,8 @@ def _outcome(training: Callable[[], State]) -> tuple[State | None, int]:
 def _say(state: State, folder: Path) -> None:
     """One line on how the run stands."""
     from prx_scale.commands.text import plain_console
-    from prx_scale.runs import RunRecord, State
+    from prx_scale.runs.info import State
+    from prx_scale.runs.record import RunRecord
 
     info = RunRecord(folder).read()
     reason = f": {info.reason}" if info is not None and info.reason else ""

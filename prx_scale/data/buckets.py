@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from prx_scale.config import bounded
 from prx_scale.errors import InputError
+from prx_scale.tables import bounded
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtr
 
-from prx_scale.config import Objective
+from prx_scale.runtables import Objective
 
 Floats = NDArray[np.float64]
 

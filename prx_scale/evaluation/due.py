@@ -6,7 +6,7 @@ from pathlib import Path
 
 from parallel.checkpoints import finished_steps
 from prx_scale.config import RunConfig
-from prx_scale.runs import read_rows
+from prx_scale.runs.files import read_rows
 
 
 def checkpoint_steps(folder: Path) -> list[int]:

@@ -18,7 +18,10 @@ from prx_scale.evaluation.geneval_scores import Graded, Score, score
 from prx_scale.evaluation.sampling import sample
 from prx_scale.evaluation.shapes_prompts import SHAPES_RULES, shapes_prompts
 from prx_scale.evaluation.weights import load_model
-from prx_scale.runs import EvaluationRow, RunInfo, RunRecord, write_atomically
+from prx_scale.runs.files import write_atomically
+from prx_scale.runs.info import RunInfo
+from prx_scale.runs.record import RunRecord
+from prx_scale.runs.rows import EvaluationRow
 from prx_scale.study import run_from_json
 
 SOURCE = "shapes-detector"

@@ -12,7 +12,7 @@ from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
 from prx_scale.evaluation.due import checkpoint_steps
 from prx_scale.models.mmdit import MMDiT, backbone_config
-from prx_scale.runs import Weights
+from prx_scale.runs.rows import Weights
 
 
 def load_model(run: RunConfig, folder: Path, step: int, weights: Weights) -> MMDiT:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from prx_scale.config import HEAD_DIM, LATENT_DOWNSAMPLING, Model, RunConfig
+from prx_scale.config import RunConfig
 from prx_scale.models.inputs import SD3, inputs_of
 from prx_scale.models.mup import Parametrisation
 from prx_scale.models.sizes import Shape
+from prx_scale.runtables import HEAD_DIM, LATENT_DOWNSAMPLING, Model
 
 
 def model_shape(run: RunConfig) -> Shape:

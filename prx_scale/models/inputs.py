@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prx_scale.config import Data
 from prx_scale.data.shapes.captions import MAX_TOKENS
 from prx_scale.data.shapes.text import TEXT_DIM
+from prx_scale.runtables import Data
 
 MASKED = "masked"
 """Ends the line of an encoder whose padding is masked."""

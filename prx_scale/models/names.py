@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prx_scale.config import HEAD_DIM, RunConfig
+from prx_scale.config import RunConfig
 from prx_scale.models.build import position_side
 from prx_scale.models.inputs import inputs_of
 from prx_scale.models.sizes import SIZE_FREQUENCIES, SIZES, TIME_FREQUENCIES
+from prx_scale.runtables import HEAD_DIM
 
 POSITIONS = "position_table.weight"
 

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from parallel.costs import Operations, Passes
-from parallel.estimators import fake_tensors, fake_world, local_bytes, trace_passes, trace_update
+from parallel.estimators.fakes import fake_tensors, fake_world
+from parallel.estimators.memory import local_bytes
+from parallel.estimators.tracing import trace_passes, trace_update
 from parallel.parallelize import parallelize
 from parallel.shards import reshard
 from parallel.titan import CompileConfig, ParallelDims, clip_grad_norm_

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from prx_scale.config import HEAD_DIM, Data, Model, Parallel, RunConfig, Training
+from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
 from prx_scale.layout import data_parallel, micro_batch
 from prx_scale.models.build import model_shape
 from prx_scale.models.sizes import Shape
+from prx_scale.runtables import HEAD_DIM, Data, Model, Parallel, Training
 
 PATCH = 2
 """Side of a patch of the published model, in latents."""

@@ -22,7 +22,10 @@ from prx_scale.evaluation.due import due_steps
 from prx_scale.models.build import model_shape
 from prx_scale.models.sizes import training_flops
 from prx_scale.quickstart.preview import write_preview
-from prx_scale.runs import RunRecord, State, load, load_runs, write_atomically
+from prx_scale.runs import load, load_runs
+from prx_scale.runs.files import write_atomically
+from prx_scale.runs.info import State
+from prx_scale.runs.record import RunRecord
 from prx_scale.study import Study
 from reports.study_page import write_study_report
 from slurm.local import Interrupted, room, run_jobs

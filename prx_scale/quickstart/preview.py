@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from prx_scale.config import Data
 from prx_scale.data.shapes.captions import long_caption, short_caption
 from prx_scale.data.shapes.dataset import ShapesDataset
 from prx_scale.data.shapes.scenes import TASKS
-from prx_scale.runs import write_atomically
+from prx_scale.runs.files import write_atomically
+from prx_scale.runtables import Data
 
 EXAMPLES_PER_TASK = 4
 DRAWN = 512

@@ -13,7 +13,7 @@ from prx_scale.attempts import Ending
 from prx_scale.commands import exits
 from prx_scale.errors import InputError
 from prx_scale.owner import Superseded
-from prx_scale.runs import State
+from prx_scale.runs.info import State
 
 _CONNECTIONS = re.compile(r"/gloo/transport/|connectFullMesh|^NCCL error|NCCL communicator was aborted")
 """Words of errors that have no type of their own: gloo's begin with the place in its source."""

@@ -7,7 +7,7 @@ import torch.distributed as dist
 
 from prx_scale.errors import InputError
 from prx_scale.owner import Superseded
-from prx_scale.runs import RunInfo, State
+from prx_scale.runs.info import RunInfo, State
 from prx_scale.stopping import StopRequest
 from prx_scale.training.failures import Kind, PeerFailed, kind_of, words
 from prx_scale.training.trainer import agreed_signal

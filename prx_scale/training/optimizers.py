@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from parallel.titan import LRSchedules, Optimizers, OptimizersContainer, ParamGroupConfig
-from prx_scale.config import RunConfig, Training
+from prx_scale.config import RunConfig
 from prx_scale.models.build import parametrisation_of
 from prx_scale.models.mup import PARTS, Multipliers, Parametrisation, Part
+from prx_scale.runtables import Training
 from prx_scale.stages import rate_factor, resolve
 
 NEWTON_SCHULZ_STEPS = 5

@@ -16,7 +16,10 @@ from parallel.titan import MetricsProcessor
 from prx_scale.attempts import Attempts, Ending, Job
 from prx_scale.config import RunConfig
 from prx_scale.owner import Fence
-from prx_scale.runs import RunInfo, RunRecord, State, TrainRow, ValidationRow, Weights, now
+from prx_scale.runs.clock import now
+from prx_scale.runs.info import RunInfo, State
+from prx_scale.runs.record import RunRecord
+from prx_scale.runs.rows import TrainRow, ValidationRow, Weights
 from prx_scale.training.validation import LevelLosses
 from prx_scale.turns import Turns
 

@@ -17,14 +17,17 @@ import torch.distributed as dist
 from parallel.checkpoints import finished_steps, set_aside_damaged
 from parallel.liveness import DIED, Death, watched
 from parallel.titan import latest_step, process_group_environment
-from prx_scale.attempts import Attempts, Ending, Job, signal_cause, signal_reason
+from prx_scale.attempts import Attempts, Ending, Job
 from prx_scale.choices import check_choices
 from prx_scale.config import RunConfig
 from prx_scale.evaluation.due import checkpoint_steps
+from prx_scale.givingup import verdict
 from prx_scale.imagedata import check_unchanged
 from prx_scale.locks import NoLongerWanted, is_held, only_one
 from prx_scale.owner import Fence, take, take_from_jobs
-from prx_scale.runs import RunRecord, State
+from prx_scale.runs.info import State
+from prx_scale.runs.record import RunRecord
+from prx_scale.signalcauses import signal_cause, signal_reason
 from prx_scale.startweights import check_start
 from prx_scale.stopping import StopRequest, listening
 from prx_scale.stores import check_there
@@ -115,7 +118,7 @@ class _Process:
             for damaged in set_aside_damaged(self.folder / "checkpoint"):
                 logging.error(_DAMAGED.format(damaged.folder, damaged.reason, damaged.kept_as.name))
             info = started(self.recorder.run, self.world_size, before)
-            given_up = Attempts(self.folder).verdict(self.job, self.step) if self.job else None
+            given_up = verdict(Attempts(self.folder).rows(), self.job, self.step) if self.job else None
             if given_up:
                 return AlreadyEnded(State.FAILED, replace(info, state=State.FAILED, reason=given_up))
             self.recorder.start(info, self.job, self.step)

@@ -16,7 +16,8 @@ from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
 from prx_scale.models.build import model_shape
 from prx_scale.models.sizes import parameters, training_flops
-from prx_scale.runs import Parameters, RunInfo, State, now
+from prx_scale.runs.clock import now
+from prx_scale.runs.info import Parameters, RunInfo, State
 
 
 def started(run: RunConfig, world_size: int, before: RunInfo | None) -> RunInfo:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prx_scale import runs
 from prx_scale.errors import InputError
+from prx_scale.runs.files import read_rows
 from reports.page import Details, Image, ImageGrid, ImageRow
 from reports.sections.samples import SIDES, small_png
 
@@ -21,7 +21,7 @@ def dataset_examples(folder: Path) -> Details | None:
         folder: of the study; examples are in its dataset/, listed in index.jsonl.
     """
     try:
-        listed = runs.read_rows(folder / "dataset" / "index.jsonl")
+        listed = read_rows(folder / "dataset" / "index.jsonl")
     except InputError:
         return None
     taken: dict[str, int] = {}

@@ -13,7 +13,7 @@ from reports.charts import evaluation as charts
 from reports.page import Block, Cell, Column, Figure, Prose, Section, Table, text_cell
 from reports.study_data import StudyData
 from scaling.correlation import Correlation, correlate
-from scaling.results import Estimate
+from scaling.estimates import Estimate
 
 PREFIX = "geneval/"
 OVERALL = PREFIX + "overall"

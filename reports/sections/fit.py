@@ -10,10 +10,12 @@ import polars as pl
 from reports import units
 from reports.page import Block, Bullets, Cell, Code, Column, Details, Figure, Prose, Section, Table, text_cell
 from reports.study_data import StudyData
+from scaling.estimates import Estimate
 from scaling.laws import get_law
 from scaling.plots import charts
 from scaling.plots.frames import FitFrames, axis_title, fit_frames, frontier_frame, frontier_lines, optimal_frame
-from scaling.results import Estimate, FitResult, Provenance
+from scaling.provenance import Provenance
+from scaling.results import FitResult
 
 STATUS = {
     "converged": "The optimiser converged.",

@@ -6,7 +6,7 @@ import math
 from pathlib import PurePath
 from typing import cast
 
-from prx_scale.runs import RunInfo, State
+from prx_scale.runs.info import RunInfo, State
 from reports import units
 from reports.page import Block, Bullets, Fact, Facts, Prose, Section
 from reports.sections.dataset import dataset_examples

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, cast
 
-from prx_scale.runs import RunInfo
+from prx_scale.runs.info import RunInfo
 from reports import units
 from reports.page import Block, Cell, Code, Column, Details, Prose, Section, Table, text_cell
 from reports.sections.fit import fit_provenance

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from prx_scale.runs import RunInfo, State
+from prx_scale.runs.info import RunInfo, State
 from reports import units
 from reports.page import Block, Bullets, Cell, Column, Prose, Section, Table, text_cell
 from reports.sections.evaluation import OVERALL

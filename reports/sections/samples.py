@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image as Picture
 
-from prx_scale import runs
-from prx_scale.runs import RunInfo
+from prx_scale.runs.files import read_rows
+from prx_scale.runs.info import RunInfo
 from reports.page import Image, ImageGrid, ImageRow, Prose, Section
 from reports.study_data import StudyData
 
@@ -72,7 +72,7 @@ def _last_samples(run: RunInfo) -> SampleSet | None:
     for folder in sorted(folders, key=lambda path: (path.name.endswith("-ema"), path.name), reverse=True):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            rows = tuple(row for row in runs.read_rows(folder / "samples.jsonl") if _complete(row))
+            rows = tuple(row for row in read_rows(folder / "samples.jsonl") if _complete(row))
         if rows:
             return SampleSet(run=run, folder=folder, rows=rows)
     return None

@@ -27,12 +27,16 @@ from scaling.downstream.fitting import (
 from scaling.downstream.joint import Luck, draw_chain, draw_luck, labels_of
 from scaling.downstream.rows import Metric, MetricRows
 from scaling.errors import FitInputError
+from scaling.estimates import estimate
 from scaling.fitting import check_options, fit
+from scaling.jsontypes import finite_json
 from scaling.known_noise import weigh
 from scaling.laws import get_law
+from scaling.notices import Notice
 from scaling.points import FloatArray, Points
 from scaling.problem import pose as pose_law
-from scaling.results import FitResult, Notice, Provenance, estimate, finite_json
+from scaling.provenance import Provenance
+from scaling.results import FitResult
 
 
 @dataclass(frozen=True, kw_only=True)

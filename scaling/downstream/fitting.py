@@ -10,9 +10,10 @@ import numpy as np
 from scaling.downstream.forms import Posed, get_form
 from scaling.downstream.rows import Metric, MetricRows
 from scaling.errors import FitInputError
+from scaling.estimates import Estimate, estimate, interval_bounds
 from scaling.fitting import check_options
+from scaling.jsontypes import finite_json
 from scaling.points import FloatArray
-from scaling.results import Estimate, estimate, finite_json, interval_bounds
 from scaling.separable import Found, solve
 
 Weighting = Literal["equal", "stderr", "binomial"]

@@ -10,8 +10,8 @@ import numpy as np
 from scaling.downstream.fitting import MetricFit, Variable, Weighting, fit_metric, pose
 from scaling.downstream.rows import Metric, MetricRows
 from scaling.errors import FitInputError
+from scaling.notices import Notice
 from scaling.points import FloatArray
-from scaling.results import Notice
 from scaling.weighted_correlation import spearman
 
 MIN_RUNS = 5

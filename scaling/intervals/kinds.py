@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from scaling.errors import FitInputError
+from scaling.estimates import Estimate, interval_bounds
 from scaling.intervals import bca
 from scaling.intervals.delta import Covariance, covariance
 from scaling.intervals.profile import Profile, profile
@@ -22,7 +23,6 @@ from scaling.intervals.quantity import Quantity
 from scaling.jackknife import leave_one_out
 from scaling.points import FloatArray, Points
 from scaling.problem import Optimum, Problem
-from scaling.results import Estimate, interval_bounds
 
 KINDS = ("residual", "percentile", "bca", "delta", "profile")
 DEFAULT = "residual"

@@ -14,7 +14,8 @@ import pytest
 
 from prx_scale import study
 from prx_scale.errors import InputError
-from prx_scale.runs import RunRecord, State
+from prx_scale.runs.info import State
+from prx_scale.runs.record import RunRecord
 from slurm import controller
 from slurm.controller import cancel_jobs, job_statuses, site_limits
 from slurm.jobstatus import Phase
@@ -23,7 +24,7 @@ from slurm.status import study_status
 from tests.cluster.cluster import Cluster
 from tests.cluster.jobs import submit, wait_for
 from tests.cluster.sweeps import VARIABLES, prx_command
-from tests.prx_scale.test_runs import make_info, train_row
+from tests.prx_scale.runs.records import make_info, train_row
 
 LONG = "sleep 300"
 STUDY = '[study]\nname = "s"\n[model]\ndepth = [1, 2, 3, 4, 5, 6, 7, 8]\npatch = 4\n[training]\nsteps = 100\n'

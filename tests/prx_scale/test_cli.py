@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from prx_scale.commands.text import number
-from prx_scale.runs import RunRecord, State
-from tests.prx_scale.test_runs import make_info, train_row
+from prx_scale.runs.info import State
+from prx_scale.runs.record import RunRecord
+from tests.prx_scale.runs.records import make_info, train_row
 
 VERBS = (
     "quickstart",

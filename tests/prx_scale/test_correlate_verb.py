@@ -11,8 +11,10 @@ import tyro
 from prx_scale import lossmetric
 from prx_scale.commands.correlate import Correlate
 from prx_scale.errors import InputError
-from prx_scale.runs import EvaluationRow, RunRecord, State
-from tests.prx_scale.test_runs import make_info, validation_row
+from prx_scale.runs.info import State
+from prx_scale.runs.record import RunRecord
+from prx_scale.runs.rows import EvaluationRow
+from tests.prx_scale.runs.records import make_info, validation_row
 
 STEPS = (50, 75, 100)
 

@@ -12,8 +12,9 @@ import tyro
 from prx_scale import curverows
 from prx_scale.commands.curve import Curve
 from prx_scale.errors import InputError
-from prx_scale.runs import Parameters, RunRecord, State
-from tests.prx_scale.test_runs import make_info, train_row, validation_row
+from prx_scale.runs.info import Parameters, State
+from prx_scale.runs.record import RunRecord
+from tests.prx_scale.runs.records import make_info, train_row, validation_row
 
 STEPS = np.arange(1, 21) * 50
 

@@ -12,9 +12,10 @@ import tyro
 from prx_scale import metricrows
 from prx_scale.commands.downstream import Downstream
 from prx_scale.errors import InputError
-from prx_scale.runs import Parameters, RunRecord, State
+from prx_scale.runs.info import Parameters, State
+from prx_scale.runs.record import RunRecord
+from tests.prx_scale.runs.records import make_info, validation_row
 from tests.prx_scale.test_correlate_verb import score
-from tests.prx_scale.test_runs import make_info, validation_row
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "overtraining" / "overtraining_c4_val.csv"
 RPJ = ("--metric", "err_avg17", "--where", "train_set=rpj", "--bootstrap", "60")

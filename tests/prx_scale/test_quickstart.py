@@ -14,6 +14,8 @@ import pytest
 
 from prx_scale import runs
 from prx_scale.data.shapes.captions import tokenize
+from prx_scale.runs.files import read_rows
+from prx_scale.runs.info import State
 
 ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
 
@@ -34,7 +36,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     first.send_signal(signal.SIGINT)
     assert first.wait(timeout=90) == 130
     states = {info.state for info in runs.load_runs(folder)}
-    assert runs.State.RUNNING not in states
+    assert State.RUNNING not in states
     assert not (folder / "fit").exists()
     done = subprocess.run(command(folder), env=ENVIRONMENT, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -52,7 +54,7 @@ def test_chain_leaves_the_whole_record(finished: tuple[Path, str]) -> None:
     folder, printed = finished
     infos = runs.load_runs(folder)
     assert [info.depth for info in infos] == [1, 2, 3, 4]
-    assert all(info.state is runs.State.DONE for info in infos)
+    assert all(info.state is State.DONE for info in infos)
     validation = runs.load(folder)
     assert set(validation["weights"]) == {"raw", "ema"}
     assert not validation.select("run", "step", "weights").is_duplicated().any()
@@ -65,13 +67,13 @@ def test_chain_leaves_the_whole_record(finished: tuple[Path, str]) -> None:
     assert (folder / "report.html").stat().st_size > 500_000
     for info in infos:
         (samples,) = (info.folder / "samples").iterdir()
-        rows = runs.read_rows(samples / "samples.jsonl")
+        rows = read_rows(samples / "samples.jsonl")
         assert all((samples / row["file"]).exists() for row in rows)
 
 
 @pytest.mark.slow
 def test_dataset_examples_show_all_tasks_with_both_captions(finished: tuple[Path, str]) -> None:
-    rows = runs.read_rows(finished[0] / "dataset" / "index.jsonl")
+    rows = read_rows(finished[0] / "dataset" / "index.jsonl")
     assert len({row["task"] for row in rows}) == 6
     for row in rows:
         assert (finished[0] / "dataset" / row["file"]).exists()

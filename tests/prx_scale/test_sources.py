@@ -11,7 +11,9 @@ import pytest
 
 from prx_scale import sources
 from prx_scale.errors import InputError
-from prx_scale.runs import Parameters, RunInfo, RunRecord, State, ValidationRow
+from prx_scale.runs.info import Parameters, RunInfo, State
+from prx_scale.runs.record import RunRecord
+from prx_scale.runs.rows import ValidationRow
 
 COLUMNS = {
     "n_params": [1e8, 2e8, 4e8],

@@ -14,8 +14,10 @@ from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
 from prx_scale.models.build import model_shape
 from prx_scale.models.sizes import parameters, training_flops
-from prx_scale.runs import Parameters, RunRecord, State, ValidationRow
-from tests.prx_scale.test_runs import make_info
+from prx_scale.runs.info import Parameters, State
+from prx_scale.runs.record import RunRecord
+from prx_scale.runs.rows import ValidationRow
+from tests.prx_scale.runs.records import make_info
 
 STUDY = """
 [study]

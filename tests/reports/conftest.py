@@ -15,7 +15,9 @@ import pytest
 from PIL import Image
 
 import scaling
-from prx_scale.runs import EvaluationRow, Parameters, RunInfo, RunRecord, State, TrainRow, ValidationRow
+from prx_scale.runs.info import Parameters, RunInfo, State
+from prx_scale.runs.record import RunRecord
+from prx_scale.runs.rows import EvaluationRow, TrainRow, ValidationRow
 from scaling.backtest import backtest
 from scaling.backtest_records import Backtest
 

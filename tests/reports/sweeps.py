@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from prx_scale.runs import Parameters, RunInfo, RunRecord, State, ValidationRow
+from prx_scale.runs.info import Parameters, RunInfo, State
+from prx_scale.runs.record import RunRecord
+from prx_scale.runs.rows import ValidationRow
 from scaling.coordinates import Coordinate, Scheme
 
 RATES = [0.002, 0.004, 0.008, 0.016, 0.032]

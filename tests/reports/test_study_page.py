@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from prx_scale.errors import InputError
-from prx_scale.runs import State, load_runs
+from prx_scale.runs import load_runs
+from prx_scale.runs.info import State
 from reports.page import Facts, Figure, ImageGrid, Page, Prose, Table, Verdict, walk
 from reports.render import render_html
 from reports.study_page import build_study_page, write_study_report

@@ -107,7 +107,7 @@ def test_a_result_keeps_its_points_through_json() -> None:
 
 
 def test_points_of_large_fits_stay_out_of_the_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scaling.results.MAX_STORED_ROWS", 34)
+    monkeypatch.setattr("scaling.results_json.MAX_STORED_ROWS", 34)
     again = FitResult.from_json(fit(example_frame(), bootstrap=0).to_json())
     assert again.points is None
     for ask in (again.backtest, again.plot):

@@ -13,14 +13,15 @@ from prx_scale.allocation import Sized
 from prx_scale.config import RunConfig
 from prx_scale.errors import InputError
 from prx_scale.jobs import StudyCalls, TrainCall, VerbCall
-from prx_scale.runs import RunRecord, State
+from prx_scale.runs.info import State
+from prx_scale.runs.record import RunRecord
 from slurm.controller import SiteLimits
 from slurm.executor import Place, script
 from slurm.jobstatus import JobStatus
 from slurm.launching import Launch, decide, unscored
 from slurm.ledger import Executor, JobRecord, Kind, Ledger, note_cancelled, note_jobs, read_ledger
 from slurm.plan import Action, Again, Jobs, Planned, plan
-from tests.prx_scale.test_runs import make_info
+from tests.prx_scale.runs.records import make_info
 
 STUDY = """
 [study]

@@ -11,10 +11,11 @@ import pytest
 from prx_scale import study
 from prx_scale.errors import InputError
 from prx_scale.locks import is_held, only_one
-from prx_scale.runs import RunRecord, State
+from prx_scale.runs.info import State
+from prx_scale.runs.record import RunRecord
 from slurm.plan import Action, plan
 from slurm.status import last_row, study_status
-from tests.prx_scale.test_runs import make_info, train_row
+from tests.prx_scale.runs.records import make_info, train_row
 
 STUDY = '[study]\nname = "s"\n[model]\ndepth = [1, 2, 3, 4, 5]\npatch = 4\n[training]\nsteps = 100\n'
 

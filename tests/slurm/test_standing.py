@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from prx_scale.runs import State
+from prx_scale.runs.info import State
 from slurm.following import following
 from slurm.jobstatus import JobStatus
 from slurm.ledger import Executor, JobRecord, Kind, Ledger

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from prx_scale.commands.status_output import failures, of_interest, summary, table
-from prx_scale.runs import RunRecord, State
+from prx_scale.runs.info import State
+from prx_scale.runs.record import RunRecord
 from slurm.causes import Cause
 from slurm.failures import failure_groups
 from slurm.jobstatus import JobStatus
 from slurm.ledger import Executor, JobRecord, Kind, note_jobs, read_ledger
 from slurm.plan import Jobs
 from slurm.status import RunStatus, StudyStatus, study_status
-from tests.prx_scale.test_runs import make_info, train_row
+from tests.prx_scale.runs.records import make_info, train_row
 from tests.slurm.test_causes import logs_of
 
 ROW = RunStatus(

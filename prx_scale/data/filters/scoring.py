@@ -16,7 +16,7 @@ from prx_scale.data.filters.looking import Looker, Row, Task, looked
 from prx_scale.data.filters.scoretable import FIXED, Scored, lacking, part_path, read_part, scored_by, typed, write_part
 from prx_scale.data.sources import Fields, Source
 from prx_scale.errors import InputError
-from prx_scale.runs import write_atomically
+from prx_scale.runs.files import write_atomically
 
 SOURCE = "source.json"
 AT_ONCE = 64

@@ -23,7 +23,7 @@ from prx_scale.data.filters.scoretable import Scores, write_frame
 from prx_scale.data.filters.verdict import KEPT, CutCount, Rules, Verdict
 from prx_scale.data.filters.weights import Boost, Weight
 from prx_scale.data.sources.base import Source
-from prx_scale.runs import write_atomically
+from prx_scale.runs.files import write_atomically
 
 
 @dataclass(frozen=True, kw_only=True)

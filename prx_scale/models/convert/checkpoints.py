@@ -14,7 +14,7 @@ from parallel.checkpoints import defect
 from prx_scale.errors import InputError
 from prx_scale.models.convert.tensors import Read
 from prx_scale.models.names import TensorShape
-from prx_scale.runs import Weights
+from prx_scale.runs.rows import Weights
 
 
 def checkpoint_reader(checkpoint: Path, weights: Weights, shapes: Mapping[str, TensorShape]) -> Read:

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from prx_scale.config import HEAD_DIM
 from prx_scale.errors import InputError
 from prx_scale.models.convert.layouts import DIFFUSERS, STABILITY, STABILITY_PREFIX, Entry, Layout, entries
 from prx_scale.models.names import TensorShape, WeightSizes
+from prx_scale.runtables import HEAD_DIM
 
 Shapes = Mapping[str, TensorShape]
 

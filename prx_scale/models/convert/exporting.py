@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prx_scale.config import HEAD_DIM, RunConfig
+from prx_scale.config import RunConfig
 from prx_scale.data.framing import uncropped
 from prx_scale.errors import InputError
 from prx_scale.models.convert.folder import positions_of_grid, write_folder
@@ -23,6 +23,7 @@ from prx_scale.models.embeddings import PositionGrid, size_frequencies
 from prx_scale.models.mmdit import backbone_config
 from prx_scale.models.names import POSITIONS, TensorShape, WeightSizes, sizes_of_run
 from prx_scale.models.sizes import SIZE_FREQUENCIES
+from prx_scale.runtables import HEAD_DIM
 from prx_scale.startweights import WeightsInfo
 
 

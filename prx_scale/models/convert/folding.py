@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prx_scale.config import HEAD_DIM
 from prx_scale.models.convert.tensors import Read
 from prx_scale.models.mmdit import MMDiT
+from prx_scale.runtables import HEAD_DIM
 
 Factor = Callable[[str], float]
 """Of a parameter's name: what it is multiplied by where weights leave a model, and divided by where they enter it."""

@@ -14,11 +14,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from prx_scale.config import HEAD_DIM
 from prx_scale.errors import InputError
 from prx_scale.models.convert.headers import Described, read_header, read_index
 from prx_scale.models.convert.tensors import Read
 from prx_scale.models.names import TensorShape
+from prx_scale.runtables import HEAD_DIM
 
 TORCH_ENDINGS = (".pt", ".pth", ".bin", ".ckpt")
 STEMS = ("diffusion_pytorch_model", "model")

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 from scipy.special import logit
 
-from prx_scale.config import Objective
 from prx_scale.diffusion.draws import Purpose, draw
 from prx_scale.diffusion.paths import interpolate, velocity
 from prx_scale.diffusion.samplers import euler, guided
 from prx_scale.diffusion.timesteps import density, shifted, timesteps
+from prx_scale.runtables import Objective
 
 
 @given(t=st.floats(0, 1), seed=st.integers(0, 1000))

@@ -9,7 +9,8 @@ import pytest
 
 from prx_scale.config import RunConfig
 from prx_scale.evaluation.due import due_steps
-from prx_scale.runs import EvaluationRow, RunRecord
+from prx_scale.runs.record import RunRecord
+from prx_scale.runs.rows import EvaluationRow
 from prx_scale.study import load
 
 STUDY = """

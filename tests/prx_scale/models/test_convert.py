@@ -197,7 +197,8 @@ def test_the_adapter_refuses_other_positions_than_the_models_fixed_ones() -> Non
 
 
 def test_a_run_has_the_adapter_in_its_model_spec() -> None:
-    from prx_scale.config import Model, RunConfig, Training
+    from prx_scale.config import RunConfig
+    from prx_scale.runtables import Model, Training
     from prx_scale.training.titan_config import model_spec
 
     spec = model_spec(RunConfig(study="s", model=Model(depth=1), training=Training(steps=1)))

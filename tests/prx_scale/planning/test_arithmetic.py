@@ -8,7 +8,7 @@ import pytest
 
 from parallel.costs import Memory, Operation, Operations, Passes
 from prx_scale.commands.plan_study import works_of
-from prx_scale.config import Data, Model, Parallel, RunConfig, Training
+from prx_scale.config import RunConfig
 from prx_scale.encodingtable import Encoding
 from prx_scale.errors import InputError
 from prx_scale.planning import GPUS, Choices, PlannedRun, machine, sd3_run
@@ -16,6 +16,7 @@ from prx_scale.planning.candidates import meshes
 from prx_scale.planning.memory import peak_memory
 from prx_scale.planning.timing import collective_seconds, received_bytes, step_time
 from prx_scale.planning.traces import StateBytes, Trace
+from prx_scale.runtables import Data, Model, Parallel, Training
 
 H100 = machine("h100", precision="bfloat16")
 

@@ -8,13 +8,13 @@ from dataclasses import asdict, replace
 import pytest
 
 from parallel.costs import Operation
-from prx_scale.config import Parallel, Training
 from prx_scale.models.sizes import forward_flops, parameters
 from prx_scale.planning import PlannedRun, machine, sd3_run
 from prx_scale.planning.memory import peak_memory
 from prx_scale.planning.timing import step_time
 from prx_scale.planning.traces import Trace, between, replicated
 from prx_scale.planning.tracing import trace
+from prx_scale.runtables import Parallel, Training
 
 pytestmark = pytest.mark.slow  # each makes two traces or more
 DEPTH = 7

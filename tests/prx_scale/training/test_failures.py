@@ -18,7 +18,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from prx_scale.attempts import Ending
 from prx_scale.errors import InputError
 from prx_scale.owner import Superseded
-from prx_scale.runs import State
+from prx_scale.runs.info import State
 from prx_scale.training.failures import Kind, PeerFailed, kind_of, words
 from tests.prx_scale.training.studies import ENVIRONMENT, ROOT, free_ports
 

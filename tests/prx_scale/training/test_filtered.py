@@ -17,7 +17,8 @@ from prx_scale.data.filters.manifest import Manifest
 from prx_scale.data.heldout import heldout_numbers, training_buckets
 from prx_scale.data.stored import StoredHeldout, StoredTraining
 from prx_scale.errors import InputError
-from prx_scale.runs import State, TrainRow, ValidationRow
+from prx_scale.runs.info import State
+from prx_scale.runs.rows import TrainRow, ValidationRow
 from prx_scale.study import keep_copy, load
 from prx_scale.training.run import train
 from tests.prx_scale.training.told import IMAGES, write_store, write_study

@@ -15,7 +15,8 @@ import pytest
 from prx_scale import runs
 from prx_scale.attempts import Attempts, End, Ending, Job, Start
 from prx_scale.owner import read_owner, take
-from prx_scale.runs import RunRecord, State
+from prx_scale.runs.info import State
+from prx_scale.runs.record import RunRecord
 from prx_scale.study import load
 from tests.prx_scale.training.studies import ended, info, run_folder, start, write_study
 
