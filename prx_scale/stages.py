@@ -217,17 +217,17 @@ def stores_of(run: RunConfig) -> tuple[Data, ...]:
     return tuple(found.values())
 
 
-Name = tuple[str, str]
-"""Of a source: its content, and what a filter keeps of it."""
+Name = tuple[str, str, str]
+"""Of a source: where it is, its content, and what a filter keeps of it."""
 
 
 def name_of(data: Data | Source) -> Name:
-    """What tells a source from others.
+    """What tells a source from others: other images may have shards of the same names, and so the same content.
 
     Args:
         data: filled in.
     """
-    return data.content, data.filter_hash
+    return data.path, data.content, data.filter_hash
 
 
 def sources_of(run: RunConfig) -> dict[Name, tuple[Source | None, list[int]]]:

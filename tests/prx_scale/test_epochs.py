@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ import pytest
 from prx_scale import cli
 from prx_scale.config import RunConfig
 from prx_scale.data.encoding.fromrun import planned_images
+from prx_scale.data.onthefly.opening import Part, planned_sources, schedule_of_images
+from prx_scale.data.onthefly.schedule import Planner
 from prx_scale.data.onthefly.survey import Survey
 from prx_scale.data.onthefly.surveying import surveyed
 from prx_scale.errors import InputError
@@ -140,6 +143,29 @@ def test_other_images_in_shards_of_the_same_names_are_counted_for_themselves(own
     (own / "small" / "encoders").symlink_to(own / "encoders")
     (other,) = load(write_study(own / "small" / "study", encoding=HEADS, stages=EPOCHS)).runs
     assert other.data.content == run.data.content and steps_of(other) < steps_of(run)
+
+
+def test_a_stage_on_such_images_trains_on_them(own: Path) -> None:
+    encoding.write_data(own / "curated")
+    for number in range(3):
+        blacken(own / "curated" / f"000{number}.tar")
+    stages = (
+        "[[stage]]\nname = 'all'\nsteps = 4\n[[stage]]\nname = 'sft'\nsteps = 3\ndata = [{ path = '../curated' }]\n"
+    )
+    (run,) = load(write_study(own / "study", encoding=HEADS, stages=stages)).runs
+    assert run.stages[1].sources[0].content == run.data.content
+    run = replace(run, validation=replace(run.validation, images=3))
+    found = planned_sources(run)
+    assert [Path(each.plan.draft.data.spec).name for each in found] == ["tars", "curated"]
+    looked = [surveyed(run, each, own / "runs") for each in found]
+    assert len(surveys(own / "runs")) == 2
+    each = run.training.batch // (run.parallel.micro_batch or run.training.batch)
+    planner = Planner(schedule_of_images(run, found, looked, Part()))
+    assert [set(planner.wanted(item).materials) for item in range(7 * each)] == [{0}] * 4 * each + [{1}] * 3 * each
+    damaged = np.flatnonzero((looked[1].sizes == 0).all(axis=1))
+    assert len(damaged) == 3 and not any(
+        np.isin(planner.wanted(item).numbers, damaged).any() for item in range(4 * each, 7 * each)
+    )
 
 
 def test_a_study_folder_is_read_where_the_images_are_not(own: Path, cache: Path) -> None:

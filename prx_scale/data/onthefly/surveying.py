@@ -49,7 +49,7 @@ def surveyed(run: RunConfig, planned: Planned, study: Path, unwanted: Callable[[
         NoLongerWanted: it was asked to stop.
     """
     return kept_survey(
-        study / SURVEYS / f"{planned.looked_up}.npz",
+        study / SURVEYS / f"{planned.looked_up}-{_place(planned)}.npz",
         Numbered(planned.source),
         planned.plan.preparer,
         decode=run.encoding.survey == "images",
@@ -89,6 +89,11 @@ def _cached_file(planned: Planned) -> Path:
     """Named by the state of the files too: many data have shards that are called and counted alike."""
     told = f"{_VERSION}\n{planned.looked_up}\n{state_of(planned.plan.draft.data.spec)}"
     return cache_folder() / SURVEYS / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.npz"
+
+
+def _place(planned: Planned) -> str:
+    """A word for where images are: others may be called and counted alike."""
+    return hashlib.sha256(planned.plan.draft.data.spec.encode()).hexdigest()[:8]
 
 
 def _crew(run: RunConfig, planned: Planned) -> Crew:
