@@ -112,10 +112,12 @@ def launch_study(
 def _launch_here(loaded: Study, console: Console, *, dry_run: bool, workers: int | None, retry: Again) -> int:
     from prx_scale import study
     from prx_scale.commands.retry import reset
+    from prx_scale.launchchecks import check_launch
     from slurm.plan import jobs_of, plan
 
     planned = plan(loaded.runs, loaded.folder, jobs_of(loaded.folder), retry)
     console.print(plan_table(planned))
+    check_launch((each.run for each in planned if each.due), str(loaded.file))
     tell_starts(loaded.runs, loaded.file, loaded.folder, console)
     if dry_run:
         tell_stages(loaded.runs, console)
@@ -183,7 +185,13 @@ def launch(planned: Sequence[Planned], study_folder: Path, workers: int | None, 
     old = [each for each in planned if each.action.value.startswith("skip: failed")]
     for each in old:
         console.print(f"{each.run.id} had failed before: {each.reason}; prx-scale retry {study_folder} tries it again")
-    return exits.FAILED if failed or old else exits.DONE
+    if failed or old:
+        return exits.FAILED
+    left = sum(each.action.value.startswith("leave") for each in planned)
+    console.print(
+        f"{len(planned) - left} of {len(planned)} runs are done; prx-scale report {study_folder}", soft_wrap=True
+    )
+    return exits.DONE
 
 
 def _note_started(study_folder: Path, job: Job, pid: int) -> None:

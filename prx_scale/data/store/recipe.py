@@ -256,8 +256,20 @@ def _within(key: str, name: str) -> str:
 
 
 def _short(value: Any) -> str:
-    text = "none" if value is None else json.dumps(value, ensure_ascii=False)
+    text = "none" if value is None else _sizes(value) or json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:40]}... ({hashlib.sha256(text.encode()).hexdigest()[:8]})"
+
+
+def _sizes(value: Any) -> str:
+    """Image sizes of resolutions, or buckets, as people write them; empty for anything else."""
+    if not isinstance(value, list) or not value:
+        return ""
+    items = cast("list[Any]", value)
+    if all(isinstance(each, dict) and "image_size" in each for each in items):
+        return ", ".join(f"{each['image_size']} pixels" for each in items)
+    if all(isinstance(each, list) and len(cast("list[Any]", each)) == 2 for each in items):
+        return ", ".join(f"{height}x{width}" for height, width in items)
+    return ""
 
 
 def spec_to_json(spec: ImageSpec | TextSpec) -> dict[str, Any]:
