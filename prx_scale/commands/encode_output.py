@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from prx_scale.commands.progress import SECONDS_BETWEEN_LINES
-from prx_scale.commands.text import duration, number, plain_console
+from prx_scale.commands.text import counted, duration, number, plain_console
 from prx_scale.data.encoding.estimate import sizes, totals
 from prx_scale.data.encoding.job import Encoding, Job
 from prx_scale.data.encoding.measuring import Measured
@@ -25,6 +25,8 @@ from prx_scale.errors import InputError
 
 _LARGE = 100e9
 """Bytes of text states from which on it is said what would be smaller."""
+_WIDE = 100
+"""Columns from which on the bar has room beside the times."""
 _ROOM = 1.02
 """Files of captions, tables and records come on top."""
 
@@ -56,7 +58,7 @@ def introduce(job: Job, samples: int, out: Console) -> None:
     """
     recipe = job.plan.draft
     of = "" if samples == recipe.data.samples else f" of {recipe.data.samples:,}"
-    out.print(f"{job.source.spec}: {samples:,}{of} samples in {len(job.source.shards):,} shards")
+    out.print(f"{job.source.spec}: {samples:,}{of} samples in {counted(len(job.source.shards), 'shard')}")
     found = sizes(recipe)
     table = Table(box=None, pad_edge=False)
     table.add_column("stored")
@@ -140,8 +142,9 @@ def dry_run(job: Job, samples: int, processes: int, out: Console) -> None:
     """
     measured = Encoding(job).measure(0)
     out.print(time_line(measured, samples, processes), soft_wrap=True)
-    shards, size = job.plan.draft.shards, job.plan.draft.shard_size
-    out.print(f"{shards:,} shards of {size:,} samples; {amount(free_bytes(job.out))} are free at {job.out}")
+    recipe, free = job.plan.draft, amount(free_bytes(job.out))
+    each = min(recipe.shard_size, recipe.data.samples)
+    out.print(f"{counted(recipe.shards, 'shard')} of {each:,} samples; {free} are free at {job.out}")
 
 
 class EncodeWatcher:
@@ -159,12 +162,12 @@ class EncodeWatcher:
         self._job, self._processes, self._out, self._force = job, processes, out, force
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=24 if out.width >= _WIDE else 8),
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("left"),
         )
         self._bar = Progress(*columns, console=out, disable=not out.is_terminal)
         self._task = self._bar.add_task("encoding", total=None, speed="loading the encoders")
@@ -254,8 +257,8 @@ def ended(job: Job, done: Done, out: Console) -> None:
     """
     if done.left:
         out.print(
-            f"{len(done.left):,} shards of {job.out} are missing, the first of them {done.left[0]}; the same command "
-            "goes on",
+            f"{counted(len(done.left), 'shard')} of {job.out} missing, the first of them {done.left[0]}; the same "
+            "command goes on",
             soft_wrap=True,
         )
     elif not done.finished:
@@ -270,7 +273,7 @@ def _summary(job: Job, out: Console) -> None:
     store = Store.open(job.out, check_files=False)
     shards, files = store.index["shards"], store.index["files"]
     size = sum(each["bytes"] for shard in shards for each in shard.values()) + sum(f["bytes"] for f in files.values())
-    out.print(f"{job.out}: {len(store):,} samples in {len(shards):,} shards, {amount(size)}")
+    out.print(f"{job.out}: {len(store):,} samples in {counted(len(shards), 'shard')}, {amount(size)}")
     for image_size, counts in store.index["counts"].items():
         buckets = ", ".join(f"{count:,} of {name}" for name, count in counts.items() if count)
         out.print(f"  {image_size} pixels: {buckets or 'none'}", soft_wrap=True)

@@ -35,6 +35,16 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things: 1 shard, 1,200 shards.
+
+    Args:
+        count: of them.
+        noun: for one.
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def with_interval(value: float, interval: tuple[float, float]) -> str:
     """A count and its interval: 2.79G (2.51G-3.11G); the count alone where the interval is nan.
 

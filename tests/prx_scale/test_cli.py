@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from prx_scale.commands.text import number
+from prx_scale.commands.text import counted, number
 from prx_scale.runs import RunRecord, State
 from tests.prx_scale.test_runs import make_info, train_row
 
@@ -164,3 +164,7 @@ def test_status_as_table_and_json(tmp_path: Path) -> None:
 )
 def test_numbers_for_people(value: float, expected: str) -> None:
     assert number(value) == expected
+
+
+def test_counts_for_people() -> None:
+    assert counted(1, "shard") == "1 shard" and counted(1200, "shard") == "1,200 shards"
