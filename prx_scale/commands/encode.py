@@ -11,10 +11,12 @@ import tyro
 
 from prx_scale.commands import exits
 from prx_scale.commands.data_options import DataOptions
-from prx_scale.commands.point_options import Repeated
+from prx_scale.commands.point_options import Repeated, write_json
 from prx_scale.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from prx_scale.data.buckets import BucketTable
     from prx_scale.data.encoding.job import Job
     from prx_scale.data.encoding.plan import Asked
@@ -125,6 +127,9 @@ class Encode(DataOptions):
     """Start though the disk will be full."""
     dry_run: bool = False
     """Only say how large it becomes and how long it takes."""
+    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write sizes, time and what became of it as JSON to this file; - writes it, and nothing else, to standard
+    output."""
 
     def run(self) -> int:
         """Encode; 0 when the store, or this part of it, is there, 1 when a process failed.
@@ -133,20 +138,31 @@ class Encode(DataOptions):
             InputError: data, encoders or options that cannot be used.
         """
         from prx_scale.commands.children import quiet_threads
-        from prx_scale.commands.encode_output import EncodeWatcher, console, dry_run, ended, introduce, stopped
-        from prx_scale.data.encoding.processes import Stopped
-        from prx_scale.data.encoding.running import encode
+        from prx_scale.commands.encode_output import console, introduce
         from prx_scale.data.store.finishing import check_folder
 
         self._check()
         quiet_threads()
         job, samples = self._job()
         check_folder(self.out)
-        out = console()
+        out = console(stderr=self.json == "-")
         introduce(job, samples, out)
-        if self.dry_run:
-            dry_run(job, samples, self.processes, out)
-            return exits.DONE
+        return self._time(job, samples, out) if self.dry_run else self._encode(job, samples, out)
+
+    def _time(self, job: Job, samples: int, out: Console) -> int:
+        from prx_scale.commands.encode_json import bill, timed
+        from prx_scale.commands.encode_output import dry_run
+
+        measured = dry_run(job, samples, self.processes, out)
+        write_json({**bill(job, samples), "time": timed(measured, samples, self.processes)}, self.json)
+        return exits.DONE
+
+    def _encode(self, job: Job, samples: int, out: Console) -> int:
+        from prx_scale.commands.encode_json import bill, result
+        from prx_scale.commands.encode_output import EncodeWatcher, ended, stopped
+        from prx_scale.data.encoding.processes import Stopped
+        from prx_scale.data.encoding.running import encode
+
         with EncodeWatcher(job, self.processes, out, force=self.force) as watcher:
             try:
                 done = encode(job, watcher, processes=self.processes, max_skipped=self.max_skipped, verify=self.verify)
@@ -155,6 +171,7 @@ class Encode(DataOptions):
                 stopped(job, watcher, out)
                 return exits.INTERRUPTED
         ended(job, done, out)
+        write_json({**bill(job, samples), "result": result(job, done)}, self.json)
         return exits.FAILED if done.left else exits.DONE
 
     def _check(self) -> None:

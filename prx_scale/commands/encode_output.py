@@ -31,9 +31,13 @@ _ROOM = 1.02
 """Files of captions, tables and records come on top."""
 
 
-def console() -> Console:
-    """Where it is printed."""
-    return plain_console()
+def console(*, stderr: bool = False) -> Console:
+    """Where it is printed.
+
+    Args:
+        stderr: to the standard error, as the standard output has something else.
+    """
+    return plain_console(stderr=stderr)
 
 
 def amount(count: float) -> str:
@@ -131,7 +135,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def dry_run(job: Job, samples: int, processes: int, out: Console) -> None:
+def dry_run(job: Job, samples: int, processes: int, out: Console) -> Measured:
     """Load the encoders, time a first batch, and say how long all of it would take.
 
     Args:
@@ -139,12 +143,16 @@ def dry_run(job: Job, samples: int, processes: int, out: Console) -> None:
         samples: that a filter did not leave out.
         processes: that would do it.
         out: where it is printed.
+
+    Returns:
+        What the first batch took.
     """
     measured = Encoding(job).measure(0)
     out.print(time_line(measured, samples, processes), soft_wrap=True)
     recipe, free = job.plan.draft, amount(free_bytes(job.out))
     each = min(recipe.shard_size, recipe.data.samples)
     out.print(f"{counted(recipe.shards, 'shard')} of {each:,} samples; {free} are free at {job.out}")
+    return measured
 
 
 class EncodeWatcher:
@@ -271,9 +279,8 @@ def _summary(job: Job, out: Console) -> None:
     from prx_scale.data.store import Store
 
     store = Store.open(job.out, check_files=False)
-    shards, files = store.index["shards"], store.index["files"]
-    size = sum(each["bytes"] for shard in shards for each in shard.values()) + sum(f["bytes"] for f in files.values())
-    out.print(f"{job.out}: {len(store):,} samples in {counted(len(shards), 'shard')}, {amount(size)}")
+    shards = counted(store.recipe.shards, "shard")
+    out.print(f"{job.out}: {len(store):,} samples in {shards}, {amount(store.bytes)}")
     for image_size, counts in store.index["counts"].items():
         buckets = ", ".join(f"{count:,} of {name}" for name, count in counts.items() if count)
         out.print(f"  {image_size} pixels: {buckets or 'none'}", soft_wrap=True)

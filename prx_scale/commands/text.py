@@ -87,8 +87,13 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60}h{minutes % 60:02d}"
 
 
-def plain_console() -> Console:
-    """A console that does not colour words by guess and, into a file, does not break lines at 80 characters."""
+def plain_console(*, stderr: bool = False) -> Console:
+    """A console that does not colour words by guess and, into a file, does not break lines at 80 characters.
+
+    Args:
+        stderr: of the standard error instead of the standard output.
+    """
     from rich.console import Console
 
-    return Console(highlight=False, width=None if Console().is_terminal else WIDTH_OF_NO_TERMINAL)
+    width = None if Console(stderr=stderr).is_terminal else WIDTH_OF_NO_TERMINAL
+    return Console(highlight=False, width=width, stderr=stderr)

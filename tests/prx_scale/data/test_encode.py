@@ -374,6 +374,25 @@ def test_a_dry_run_says_size_and_time_and_writes_nothing(
     assert not (tmp_path / "store").exists()
 
 
+def test_json_for_programs(data: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = encoding.words(data, tmp_path / "store", models, "--json", "-", text=("clip-l",))
+    assert run([*words, "--dry-run"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["samples"] == 26 and told["shards"] == 6
+    assert told["time"]["seconds"] == pytest.approx(26 * told["time"]["seconds_each"])
+    assert run(words) == 0
+    told = json.loads(capsys.readouterr().out)
+    store = Store.open(tmp_path / "store")
+    files = [file for file in store.folder.rglob("*") if file.is_file() and file.parent.parent.name == "shards"]
+    content = [file for file in files if file.suffix != ".json"]
+    beside = [store.folder / name for name in store.index["files"]]
+    assert told["result"]["finished"] and told["result"]["made"] == 6 and told["result"]["missing"] == []
+    assert told["result"]["bytes"] == sum(file.stat().st_size for file in (*content, *beside))
+    assert sum(told["result"]["counts"]["64"].values()) == 26 - 1 - len(SMALL)
+    (latents, texts) = told["stored"]
+    assert latents["all"] == 26 * latents["each"] and "clip-l" in texts["what"]
+
+
 def test_a_disk_without_room_is_refused(
     data: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
