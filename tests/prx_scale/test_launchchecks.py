@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from prx_scale.cli import run
 from prx_scale.data.store import layout
 from prx_scale.errors import InputError
 from prx_scale.launchchecks import check_launch
+from prx_scale.stores import find_store
 from prx_scale.study import load
+from tests.prx_scale.data.stores import make, recipe
 from tests.prx_scale.training.mixed import STAGES, write_mixed_study, write_stores
 
 
@@ -58,3 +61,12 @@ def test_a_sweep_ends_with_2_and_leaves_nothing(folder: Path, capsys: pytest.Cap
             r"study.toml: d1-.*photos.*000000.parquet: cannot be read.*prx-scale encode with --verify", told
         )
     assert [each.name for each in study.iterdir()] == ["study.toml"]
+
+
+def test_what_is_no_store_to_train_on_says_what_would_be(tmp_path: Path) -> None:
+    make(tmp_path / "store", replace(recipe(20), text=()))
+    with pytest.raises(InputError, match=r"store: has no text states; encode with --text-encoders, or its captions"):
+        find_store(tmp_path / "store")
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(InputError, match=r'photos: no store in it .*images are trained on with dataset = "images"'):
+        find_store(tmp_path / "photos")
