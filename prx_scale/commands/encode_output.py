@@ -92,7 +92,10 @@ def _advise(job: Job, every: dict[str, int], out: Console) -> None:
     if every["text, pooled"]:
         ways.append(f"--pooled-only {amount(every['text, pooled'])}, with the tokens encoded while training")
     ways.append("without --text-encoders it is nothing, and captions are encoded while training")
-    out.print(f"text states are {amount(every['text'])} of {amount(every['all'])}: {'; '.join(ways)}", soft_wrap=True)
+    out.print(
+        f"text states are {amount(every['text'])} of {amount(every['all'])}: {'; '.join(ways)}",
+        soft_wrap=not out.is_terminal,
+    )
 
 
 def time_line(measured: Measured, samples: int, processes: int) -> str:
@@ -148,7 +151,7 @@ def dry_run(job: Job, samples: int, processes: int, out: Console) -> Measured:
         What the first batch took.
     """
     measured = Encoding(job).measure(0)
-    out.print(time_line(measured, samples, processes), soft_wrap=True)
+    out.print(time_line(measured, samples, processes), soft_wrap=not out.is_terminal)
     recipe, free = job.plan.draft, amount(free_bytes(job.out))
     each = min(recipe.shard_size, recipe.data.samples)
     out.print(f"{counted(recipe.shards, 'shard')} of {each:,} samples; {free} are free at {job.out}")
@@ -200,12 +203,12 @@ class EncodeWatcher:
         self.todo = todo
         part = "" if self._job.part.count == 1 else f" of part {self._job.part}"
         for wrong in todo.damaged:
-            self._out.print(f"made again: {wrong}", soft_wrap=True)
+            self._out.print(f"made again: {wrong}", soft_wrap=not self._out.is_terminal)
         there = todo.of - len(todo.shards)
         if there:
             self._out.print(f"{there:,} of {todo.of:,} shards{part} are there; goes on with the others")
         if todo.shards:
-            self._out.print(time_line(measured, todo.samples, self._processes), soft_wrap=True)
+            self._out.print(time_line(measured, todo.samples, self._processes), soft_wrap=not self._out.is_terminal)
             self._check_room(todo, measured)
         # Samples that a filter left out are told as done too.
         self._total = sum(stop - first for first, stop in map(todo.recipe.range, todo.shards))
@@ -228,7 +231,9 @@ class EncodeWatcher:
     def lost(self, failed: Failed) -> None:
         """Say that a process has ended."""
         where = "" if failed.shard is None else f", at shard {failed.shard}"
-        self._out.print(f"process {failed.process} {failed.why.strip()}{where}", soft_wrap=True, markup=False)
+        self._out.print(
+            f"process {failed.process} {failed.why.strip()}{where}", soft_wrap=not self._out.is_terminal, markup=False
+        )
 
     def _check_room(self, todo: Todo, measured: Measured) -> None:
         needed = measured.bytes * (todo.samples + todo.elsewhere) * _ROOM
@@ -252,7 +257,7 @@ def stopped(job: Job, watcher: EncodeWatcher, out: Console) -> None:
     there = (
         "no shard" if todo is None else f"{todo.of - len(todo.shards) + watcher.made_shards:,} of {todo.of:,} shards"
     )
-    out.print(f"stopped: {there} of {job.out} are written; the same command goes on", soft_wrap=True)
+    out.print(f"stopped: {there} of {job.out} are written; the same command goes on", soft_wrap=not out.is_terminal)
 
 
 def ended(job: Job, done: Done, out: Console) -> None:
@@ -267,10 +272,12 @@ def ended(job: Job, done: Done, out: Console) -> None:
         out.print(
             f"{counted(len(done.left), 'shard')} of {job.out} missing, the first of them {done.left[0]}; the same "
             "command goes on",
-            soft_wrap=True,
+            soft_wrap=not out.is_terminal,
         )
     elif not done.finished:
-        out.print(f"part {job.part} of {job.out} is done; the last part finishes the store", soft_wrap=True)
+        out.print(
+            f"part {job.part} of {job.out} is done; the last part finishes the store", soft_wrap=not out.is_terminal
+        )
     else:
         _summary(job, out)
 
@@ -283,9 +290,11 @@ def _summary(job: Job, out: Console) -> None:
     out.print(f"{job.out}: {len(store):,} samples in {shards}, {amount(store.bytes)}")
     for image_size, counts in store.index["counts"].items():
         buckets = ", ".join(f"{count:,} of {name}" for name, count in counts.items() if count)
-        out.print(f"  {image_size} pixels: {buckets or 'none'}", soft_wrap=True)
+        out.print(f"  {image_size} pixels: {buckets or 'none'}", soft_wrap=not out.is_terminal)
     for kind, count in store.index["captions"].items():
         out.print(f"  captions: {count:,} {kind}")
     if left := {reason: count for reason, count in store.index["left_out"].items() if count}:
         why = ", ".join(f"{number(count)} {reason}" for reason, count in left.items())
-        out.print(f"  left out: {why}; see {job.out / layout.SKIPPED}", soft_wrap=True)
+        # What a filter or the image size leaves out is no failure, and is not listed.
+        listed = f"; see {job.out / layout.SKIPPED}" if (job.out / layout.SKIPPED).stat().st_size else ""
+        out.print(f"  left out: {why}{listed}", soft_wrap=not out.is_terminal)

@@ -99,7 +99,7 @@ def _decide(
     folder = study.folder.resolve()
     jobs = jobs_of(folder) if asks else Jobs(ledger=Ledger(study=folder))
     planned = plan(study.runs, folder, jobs, retry)
-    console.print(plan_table(planned))
+    console.print(plan_table(planned, console.width))
     due = [each.run for each in planned if each.due]
     check_launch(due, str(study.file))
     _, options = study.slurm.of_depth(0)
