@@ -161,8 +161,8 @@ def plan_table(planned: Sequence[Planned], width: int) -> Table:
         counts, totals = parameters(shape), Turns(run).totals(run.training.steps)
         sizes = (shape.depth, shape.hidden, counts.backbone, counts.embedding, totals.flops // totals.samples)
         work = (run.training.steps, totals.samples, totals.flops)
-        cells = dict(zip(headings, (run.id, *map(number, (*sizes, *work)), each.action.value), strict=True))
-        table.add_row(*(cells[heading] for heading in shown))
+        cells = (run.id, *map(number, (*sizes, *work)), each.action.value)
+        table.add_row(*(cell for heading, cell in zip(headings, cells, strict=True) if heading in shown))
     return table
 
 

@@ -286,13 +286,10 @@ def test_latents_alone_keep_captions_as_text(data: Path, models: Path, tmp_path:
     assert [each["original"] for each in store.captions(numbers)] == [f"a cat {names(store)[n] % 9}" for n in numbers]
 
 
-def test_a_filter_leaves_samples_out(
-    data: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def write_filter(folder: Path, data: Path, keep: np.ndarray) -> Path:
+    """The result of a filter, as far as encoding reads it."""
     source = open_source(str(data))
-    folder = tmp_path / "filtered"
     folder.mkdir()
-    keep = np.arange(26) % 4 != 1
     np.save(folder / "keep.npy", keep)
     np.save(folder / "weight.npy", keep.astype(np.float32))
     info = {
@@ -303,6 +300,14 @@ def test_a_filter_leaves_samples_out(
         "counts": {"kept": int(keep.sum())},
     }
     (folder / "manifest.json").write_text(json.dumps(info))
+    return folder
+
+
+def test_a_filter_leaves_samples_out(
+    data: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep = np.arange(26) % 4 != 1
+    folder = write_filter(tmp_path / "filtered", data, keep)
     words = encoding.words(data, tmp_path / "store", models, text=("clip-l",))
     assert run([*words, "--filter", str(folder)]) == 0
     assert "19 of 26 samples" in capsys.readouterr().out
@@ -311,6 +316,21 @@ def test_a_filter_leaves_samples_out(
     assert store.index["left_out"]["filtered"] == 7 and store.recipe.data.filter == "abc"
     assert run(words) == 2
     assert "data.filter" in capsys.readouterr().err
+
+
+def test_a_part_of_which_a_filter_kept_nothing(
+    data: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = write_filter(tmp_path / "few", data, np.arange(26) < 3)
+    words = encoding.words(data, tmp_path / "store", models, text=("clip-l",))
+    for part in ("2/2", "1/2"):
+        assert run([*words, "--filter", str(few), "--part", part]) == 0
+    assert (Store.open(tmp_path / "store").at(64).assigned >= 0).sum() == 3
+    none = write_filter(tmp_path / "none", data, np.zeros(26, dtype=bool))
+    capsys.readouterr()
+    assert run([*encoding.words(data, tmp_path / "other", models), "--filter", str(none)]) == 2
+    assert "keeps none of the 26 samples; filter with other cuts" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "other").exists()
 
 
 def test_too_much_that_cannot_be_used_ends_it(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
