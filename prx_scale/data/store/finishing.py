@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prx_scale.data.store import layout
-from prx_scale.data.store.recipe import Recipe, differences
+from prx_scale.data.store.differences import differences
+from prx_scale.data.store.recipe import Recipe
 from prx_scale.data.store.records import ShardRecord, damage, read_record
 from prx_scale.data.store.tensorfile import TensorFile
 from prx_scale.data.store.writing import Written, write_bytes
