@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Union
@@ -69,6 +70,19 @@ VERBS: dict[str, type[Any]] = {
 LAUNCHERS = ("sweep", "retry")
 """Verbs whose dry run can also ask the scheduler."""
 
+REFUSED = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+)
+"""What a file system answers where a path is wrong or full: its owner can mend that, and needs no traceback."""
+
 DESCRIPTION = "Scaling laws of diffusion transformers: train a depth ladder, fit it, predict the next run, report it."
 
 
@@ -118,6 +132,12 @@ def run(words: Sequence[str]) -> int:
             raise
         message = f"this verb trains, samples or traces and needs {error.name}: pip install 'prx-scale[train]'"
         Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), message))
+        return exits.BAD_INPUT
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), f"{where}{error.strerror}"))
         return exits.BAD_INPUT
     except KeyboardInterrupt:
         return exits.INTERRUPTED

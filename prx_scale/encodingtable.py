@@ -30,7 +30,7 @@ class Encoding:
     no_captions: bool = False
     """Take samples without caption and class too."""
     class_templates: tuple[str, ...] = ()
-    """A caption of an image's class; adds captions of the kind class."""
+    """A caption of an image's class, of the kind class; beside those of `captions`, else alone."""
     classes: str = ""
     """File with the names of the classes; resolved against the study file."""
     filter: str = ""

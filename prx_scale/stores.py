@@ -81,6 +81,11 @@ def find_store(folder: Path) -> Found:
         raise InputError(f"{error}{_nearby(folder)}") from error
     if store.recipe.pooled_only:
         raise InputError(f"{folder}: has pooled text states only; encode without --pooled-only")
+    if not store.recipe.text:
+        raise InputError(
+            f"{folder}: has no text states; encode with --text-encoders, or its captions while training by "
+            "[encoding] text_encoders"
+        )
     return Found(
         folder=str(folder.absolute()),
         content=content_of(store.index),
@@ -161,6 +166,10 @@ class Finder:
 
 
 def _nearby(folder: Path) -> str:
+    from prx_scale.data.store.layout import RECIPE
+
+    if folder.is_dir() and not (folder / RECIPE).exists():
+        return '; prx-scale encode writes one; images are trained on with dataset = "images"'
     if folder.exists() or not folder.parent.is_dir():
         return ""
     stores = [each.parent.name for each in folder.parent.glob("*/index.json")]

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 from prx_scale.errors import InputError, nearest
@@ -134,6 +134,20 @@ def _check_choice(value: Any, choices: tuple[Any, ...], where: str) -> Any:
         return value
     hint = nearest(str(value), [str(choice) for choice in choices])
     raise InputError(f"{where}: {_describe(value)} is not a choice; {hint}")
+
+
+def check_bounds(table: Any, named: Callable[[str], str]) -> None:
+    """Refuse values out of bounds in a table that was not read from a file.
+
+    Args:
+        table: a frozen dataclass.
+        named: what a field is called, for errors.
+
+    Raises:
+        InputError: names the first.
+    """
+    for item in dataclasses.fields(table):
+        _check_bounds(getattr(table, item.name), item.metadata, named(item.name))
 
 
 def _check_bounds(value: Any, metadata: Mapping[str, Any], where: str) -> None:

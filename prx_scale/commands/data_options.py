@@ -21,8 +21,8 @@ class DataOptions:
     """Captioned images, and which field of a record is what."""
 
     data: tyro.conf.Positional[tuple[str, ...]]
-    """.tar (WebDataset) or .parquet files: paths, URLs, patterns, ranges such as 'shards/{0000..0099}.tar'; or a folder
-    of them, of images, or one that Hugging Face datasets saved."""
+    """.tar (WebDataset) or .parquet files: paths, URLs, patterns, ranges such as 'shards/{0000..0099}.tar'; or a
+    folder of them, of images, or that Hugging Face datasets saved."""
     captions: Repeated = ()
     """KIND=FIELD: where captions of a kind are, as in original=txt or long=json.llava. Repeat for more kinds."""
     scores: Repeated = ()
@@ -47,14 +47,17 @@ class DataOptions:
         return Fields(
             image=self.image,
             captions=parse_pairs(self.captions, "--captions"),
-            scores=parse_pairs(self.scores, "--scores"),
+            scores=parse_pairs(self.scores, "--scores", "NAME=FIELD, such as watermark=json.pwatermark"),
             label=self.label,
             key=self.key,
             need_caption=not self.no_captions,
         )
 
-    def open(self) -> Source:
+    def open(self, *, classes: bool = False) -> Source:
         """The data.
+
+        Args:
+            classes: are all that captions are made of.
 
         Raises:
             InputError: they are not there, of no known format, or lack a field.
@@ -62,7 +65,7 @@ class DataOptions:
         from prx_scale.data.sources import open_source
 
         try:
-            return open_source(self.data, self.fields())
+            return open_source(self.data, self.fields(), classes=classes)
         except InputError as error:
             raise InputError(_as_options(str(error))) from error
 

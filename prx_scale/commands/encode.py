@@ -11,10 +11,12 @@ import tyro
 
 from prx_scale.commands import exits
 from prx_scale.commands.data_options import DataOptions
-from prx_scale.commands.point_options import Repeated
+from prx_scale.commands.point_options import Repeated, write_json
 from prx_scale.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from prx_scale.data.buckets import BucketTable
     from prx_scale.data.encoding.job import Job
     from prx_scale.data.encoding.plan import Asked
@@ -46,10 +48,15 @@ class BucketOptions:
     """Latents along a side of a patch of the model; sides of buckets are whole patches."""
 
     def table(self) -> BucketTable:
-        """The options as a [buckets] table."""
-        from prx_scale.data.buckets import QWEN_IMAGE_RATIOS, BucketTable
+        """The options as a [buckets] table.
 
-        return BucketTable(
+        Raises:
+            InputError: one is out of bounds.
+        """
+        from prx_scale.data.buckets import QWEN_IMAGE_RATIOS, BucketTable
+        from prx_scale.tables import check_bounds
+
+        table = BucketTable(
             rule=self.buckets,
             step=self.bucket_step,
             min_ratio=self.min_ratio,
@@ -58,6 +65,8 @@ class BucketOptions:
             stretch=self.stretch,
             max_upscaling=self.max_upscaling,
         )
+        check_bounds(table, lambda key: "--bucket-step" if key == "step" else f"--{key.replace('_', '-')}")
+        return table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +93,8 @@ class Encode(DataOptions):
     """Image sizes; one or several, as 256 512 1024. An image has latents at all that it is large enough for."""
     buckets: Annotated[BucketOptions, tyro.conf.arg(name="")] = field(default_factory=BucketOptions)
     class_templates: Repeated = ()
-    """A caption of an image's class, as 'a photo of a {class}'; adds captions of the kind class. Repeat for more."""
+    """A caption of an image's class, as 'a photo of a {class}'; gives captions of the kind class, beside those
+    that --captions names, else alone. Repeat for more."""
     classes: str = ""
     """File with the names of the classes; left out, samples name theirs in words."""
     cleaning: Literal["none", "light"] = "none"
@@ -117,6 +127,9 @@ class Encode(DataOptions):
     """Start though the disk will be full."""
     dry_run: bool = False
     """Only say how large it becomes and how long it takes."""
+    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write sizes, time and what became of it as JSON to this file; - writes it, and nothing else, to standard
+    output."""
 
     def run(self) -> int:
         """Encode; 0 when the store, or this part of it, is there, 1 when a process failed.
@@ -125,18 +138,31 @@ class Encode(DataOptions):
             InputError: data, encoders or options that cannot be used.
         """
         from prx_scale.commands.children import quiet_threads
-        from prx_scale.commands.encode_output import EncodeWatcher, console, dry_run, ended, introduce, stopped
-        from prx_scale.data.encoding.processes import Stopped
-        from prx_scale.data.encoding.running import encode
+        from prx_scale.commands.encode_output import console, introduce
+        from prx_scale.data.store.finishing import check_folder
 
         self._check()
         quiet_threads()
         job, samples = self._job()
-        out = console()
+        check_folder(self.out)
+        out = console(stderr=self.json == "-")
         introduce(job, samples, out)
-        if self.dry_run:
-            dry_run(job, samples, self.processes, out)
-            return exits.DONE
+        return self._time(job, samples, out) if self.dry_run else self._encode(job, samples, out)
+
+    def _time(self, job: Job, samples: int, out: Console) -> int:
+        from prx_scale.commands.encode_json import bill, timed
+        from prx_scale.commands.encode_output import dry_run
+
+        measured = dry_run(job, samples, self.processes, out)
+        write_json({**bill(job, samples), "time": timed(measured, samples, self.processes)}, self.json)
+        return exits.DONE
+
+    def _encode(self, job: Job, samples: int, out: Console) -> int:
+        from prx_scale.commands.encode_json import bill, result
+        from prx_scale.commands.encode_output import EncodeWatcher, ended, stopped
+        from prx_scale.data.encoding.processes import Stopped
+        from prx_scale.data.encoding.running import encode
+
         with EncodeWatcher(job, self.processes, out, force=self.force) as watcher:
             try:
                 done = encode(job, watcher, processes=self.processes, max_skipped=self.max_skipped, verify=self.verify)
@@ -145,9 +171,12 @@ class Encode(DataOptions):
                 stopped(job, watcher, out)
                 return exits.INTERRUPTED
         ended(job, done, out)
+        write_json({**bill(job, samples), "result": result(job, done)}, self.json)
         return exits.FAILED if done.left else exits.DONE
 
     def _check(self) -> None:
+        from prx_scale.data.encoding.plan import check_device
+
         smallest = min(self.resolution, default=0)
         bounds = {"--processes": self.processes, "--patch": self.buckets.patch, "--resolution": smallest}
         for option, value in bounds.items():
@@ -156,6 +185,7 @@ class Encode(DataOptions):
         for option, value in (("--shard-size", self.shard_size), ("--threads", self.threads)):
             if value < 0:
                 raise InputError(f"{option}: {value} is negative; at least 0")
+        check_device(self.device, "--device")
         if not 0 <= self.max_skipped <= 1:
             raise InputError(f"--max-skipped: {self.max_skipped:g} is no share; between 0 and 1")
 
@@ -167,7 +197,7 @@ class Encode(DataOptions):
         from prx_scale.data.store.recipe import DataName
 
         part = part_of(self.part, os.environ)
-        source, manifest = self.open(), self._manifest()
+        source, manifest = self.open(classes=bool(self.class_templates) and not self.captions), self._manifest()
         if manifest is not None:
             manifest.check(source)
         data = DataName(

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from prx_scale.commands.progress import SECONDS_BETWEEN_LINES
-from prx_scale.commands.text import duration, number, plain_console
+from prx_scale.commands.text import counted, duration, number, plain_console
 from prx_scale.data.encoding.estimate import sizes, totals
 from prx_scale.data.encoding.job import Encoding, Job
 from prx_scale.data.encoding.measuring import Measured
@@ -25,13 +25,19 @@ from prx_scale.errors import InputError
 
 _LARGE = 100e9
 """Bytes of text states from which on it is said what would be smaller."""
+_WIDE = 100
+"""Columns from which on the bar has room beside the times."""
 _ROOM = 1.02
 """Files of captions, tables and records come on top."""
 
 
-def console() -> Console:
-    """Where it is printed."""
-    return plain_console()
+def console(*, stderr: bool = False) -> Console:
+    """Where it is printed.
+
+    Args:
+        stderr: to the standard error, as the standard output has something else.
+    """
+    return plain_console(stderr=stderr)
 
 
 def amount(count: float) -> str:
@@ -56,7 +62,7 @@ def introduce(job: Job, samples: int, out: Console) -> None:
     """
     recipe = job.plan.draft
     of = "" if samples == recipe.data.samples else f" of {recipe.data.samples:,}"
-    out.print(f"{job.source.spec}: {samples:,}{of} samples in {len(job.source.shards):,} shards")
+    out.print(f"{job.source.spec}: {samples:,}{of} samples in {counted(len(job.source.shards), 'shard')}")
     found = sizes(recipe)
     table = Table(box=None, pad_edge=False)
     table.add_column("stored")
@@ -86,7 +92,10 @@ def _advise(job: Job, every: dict[str, int], out: Console) -> None:
     if every["text, pooled"]:
         ways.append(f"--pooled-only {amount(every['text, pooled'])}, with the tokens encoded while training")
     ways.append("without --text-encoders it is nothing, and captions are encoded while training")
-    out.print(f"text states are {amount(every['text'])} of {amount(every['all'])}: {'; '.join(ways)}", soft_wrap=True)
+    out.print(
+        f"text states are {amount(every['text'])} of {amount(every['all'])}: {'; '.join(ways)}",
+        soft_wrap=not out.is_terminal,
+    )
 
 
 def time_line(measured: Measured, samples: int, processes: int) -> str:
@@ -129,7 +138,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def dry_run(job: Job, samples: int, processes: int, out: Console) -> None:
+def dry_run(job: Job, samples: int, processes: int, out: Console) -> Measured:
     """Load the encoders, time a first batch, and say how long all of it would take.
 
     Args:
@@ -137,11 +146,16 @@ def dry_run(job: Job, samples: int, processes: int, out: Console) -> None:
         samples: that a filter did not leave out.
         processes: that would do it.
         out: where it is printed.
+
+    Returns:
+        What the first batch took.
     """
     measured = Encoding(job).measure(0)
-    out.print(time_line(measured, samples, processes), soft_wrap=True)
-    shards, size = job.plan.draft.shards, job.plan.draft.shard_size
-    out.print(f"{shards:,} shards of {size:,} samples; {amount(free_bytes(job.out))} are free at {job.out}")
+    out.print(time_line(measured, samples, processes), soft_wrap=not out.is_terminal)
+    recipe, free = job.plan.draft, amount(free_bytes(job.out))
+    each = min(recipe.shard_size, recipe.data.samples)
+    out.print(f"{counted(recipe.shards, 'shard')} of {each:,} samples; {free} are free at {job.out}")
+    return measured
 
 
 class EncodeWatcher:
@@ -159,12 +173,12 @@ class EncodeWatcher:
         self._job, self._processes, self._out, self._force = job, processes, out, force
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=24 if out.width >= _WIDE else 8),
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("left"),
         )
         self._bar = Progress(*columns, console=out, disable=not out.is_terminal)
         self._task = self._bar.add_task("encoding", total=None, speed="loading the encoders")
@@ -189,12 +203,12 @@ class EncodeWatcher:
         self.todo = todo
         part = "" if self._job.part.count == 1 else f" of part {self._job.part}"
         for wrong in todo.damaged:
-            self._out.print(f"made again: {wrong}", soft_wrap=True)
+            self._out.print(f"made again: {wrong}", soft_wrap=not self._out.is_terminal)
         there = todo.of - len(todo.shards)
         if there:
             self._out.print(f"{there:,} of {todo.of:,} shards{part} are there; goes on with the others")
         if todo.shards:
-            self._out.print(time_line(measured, todo.samples, self._processes), soft_wrap=True)
+            self._out.print(time_line(measured, todo.samples, self._processes), soft_wrap=not self._out.is_terminal)
             self._check_room(todo, measured)
         # Samples that a filter left out are told as done too.
         self._total = sum(stop - first for first, stop in map(todo.recipe.range, todo.shards))
@@ -217,7 +231,9 @@ class EncodeWatcher:
     def lost(self, failed: Failed) -> None:
         """Say that a process has ended."""
         where = "" if failed.shard is None else f", at shard {failed.shard}"
-        self._out.print(f"process {failed.process} {failed.why.strip()}{where}", soft_wrap=True, markup=False)
+        self._out.print(
+            f"process {failed.process} {failed.why.strip()}{where}", soft_wrap=not self._out.is_terminal, markup=False
+        )
 
     def _check_room(self, todo: Todo, measured: Measured) -> None:
         needed = measured.bytes * (todo.samples + todo.elsewhere) * _ROOM
@@ -241,7 +257,7 @@ def stopped(job: Job, watcher: EncodeWatcher, out: Console) -> None:
     there = (
         "no shard" if todo is None else f"{todo.of - len(todo.shards) + watcher.made_shards:,} of {todo.of:,} shards"
     )
-    out.print(f"stopped: {there} of {job.out} are written; the same command goes on", soft_wrap=True)
+    out.print(f"stopped: {there} of {job.out} are written; the same command goes on", soft_wrap=not out.is_terminal)
 
 
 def ended(job: Job, done: Done, out: Console) -> None:
@@ -254,12 +270,14 @@ def ended(job: Job, done: Done, out: Console) -> None:
     """
     if done.left:
         out.print(
-            f"{len(done.left):,} shards of {job.out} are missing, the first of them {done.left[0]}; the same command "
-            "goes on",
-            soft_wrap=True,
+            f"{counted(len(done.left), 'shard')} of {job.out} missing, the first of them {done.left[0]}; the same "
+            "command goes on",
+            soft_wrap=not out.is_terminal,
         )
     elif not done.finished:
-        out.print(f"part {job.part} of {job.out} is done; the last part finishes the store", soft_wrap=True)
+        out.print(
+            f"part {job.part} of {job.out} is done; the last part finishes the store", soft_wrap=not out.is_terminal
+        )
     else:
         _summary(job, out)
 
@@ -268,14 +286,15 @@ def _summary(job: Job, out: Console) -> None:
     from prx_scale.data.store import Store
 
     store = Store.open(job.out, check_files=False)
-    shards, files = store.index["shards"], store.index["files"]
-    size = sum(each["bytes"] for shard in shards for each in shard.values()) + sum(f["bytes"] for f in files.values())
-    out.print(f"{job.out}: {len(store):,} samples in {len(shards):,} shards, {amount(size)}")
+    shards = counted(store.recipe.shards, "shard")
+    out.print(f"{job.out}: {len(store):,} samples in {shards}, {amount(store.bytes)}")
     for image_size, counts in store.index["counts"].items():
         buckets = ", ".join(f"{count:,} of {name}" for name, count in counts.items() if count)
-        out.print(f"  {image_size} pixels: {buckets or 'none'}", soft_wrap=True)
+        out.print(f"  {image_size} pixels: {buckets or 'none'}", soft_wrap=not out.is_terminal)
     for kind, count in store.index["captions"].items():
         out.print(f"  captions: {count:,} {kind}")
     if left := {reason: count for reason, count in store.index["left_out"].items() if count}:
         why = ", ".join(f"{number(count)} {reason}" for reason, count in left.items())
-        out.print(f"  left out: {why}; see {job.out / layout.SKIPPED}", soft_wrap=True)
+        # What a filter or the image size leaves out is no failure, and is not listed.
+        listed = f"; see {job.out / layout.SKIPPED}" if (job.out / layout.SKIPPED).stat().st_size else ""
+        out.print(f"  left out: {why}{listed}", soft_wrap=not out.is_terminal)

@@ -87,6 +87,7 @@ class Filter(DataOptions):
 
         quiet_threads()
         rules, part = self._rules(), self._part()
+        self._check()
         source, choice = self.open(), self._choice()
         choice.check(source)
         choice.check_rules(rules)
@@ -94,11 +95,21 @@ class Filter(DataOptions):
             self._score(source, choice.all(), part)
             print(f"part {part[0] + 1} of {part[1]} is scored; when all are, run without --part")
             return 0
+        scorers = choice.all()
         with only_one(self.out):
-            scorers = choice.all()
             self._score(source, scorers, (0, 1))
             self._finish(source, scorers, rules, choice)
         return 0
+
+    def _check(self) -> None:
+        if self.workers < 1:
+            raise InputError(f"--workers: {self.workers} is too small; at least 1")
+        if self.out.exists() and not self.out.is_dir():
+            raise InputError(f"--out {self.out}: is a file; a folder is right, which need not be there")
+        if self.html is not None and self.html.is_dir():
+            raise InputError(f"--html {self.html}: is a folder; name the file, as {self.html / 'filter.html'}")
+        if self.json is not None and Path(self.json).is_dir():
+            raise InputError(f"--json {self.json}: is a folder; name the file, as {Path(self.json) / 'filter.json'}")
 
     def _rules(self) -> Rules:
         from prx_scale.data.filters.cuts import parse_cut
@@ -136,7 +147,7 @@ class Filter(DataOptions):
             clip=self.clip,
             aesthetic=self.aesthetic,
             device=self.device,
-            custom=parse_pairs(self.scorer, "--scorer"),
+            custom=parse_pairs(self.scorer, "--scorer", "NAME=module:callable, as in watermark=scorers.py:Watermark"),
         )
 
     def _score(self, source: Source, scorers: list[Scorer], part: tuple[int, int]) -> None:

@@ -178,8 +178,13 @@ class PlanVerb:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         from prx_scale.planning import plan
 
-        with _progress() as say:
-            return plan(work.run, self.gpus, work.machine, work.choices, say)
+        try:
+            with _progress() as say:
+                return plan(work.run, self.gpus, work.machine, work.choices, say)
+        except InputError as error:
+            if self.study is None:
+                raise
+            raise InputError(f"{self.study}: {str(error).replace('--batch:', '[training] batch:')}") from error
 
     def _write(self, documents: Sequence[Mapping[str, object]], wholes: Sequence[Mapping[str, object]]) -> None:
         from prx_scale.commands.point_options import write_json

@@ -190,8 +190,10 @@ def described(estimate: Estimate) -> str:
 def _closing(plan: Plan, price: float) -> list[Text]:
     best, machine = plan.best, plan.machine
     sent = sum(best.step.sent_bytes.values()) / 1e9
+    moment = best.memory.moment
+    when = moment if moment.startswith("between") else f"in the {moment}"
     lines = [
-        Text(f"peak: in the {best.memory.moment}; a GPU receives {sent:.3g} GB a step"),
+        Text(f"peak: {when}; a GPU receives {sent:.3g} GB a step"),
         Text(
             f"estimate: MFU {best.mfu:.1%}, {number(plan.run.training.batch / best.step.seconds)} images/s, "
             f"{plan.seconds / 86400:.3g} days, {number(plan.gpu_hours)} GPU-hours"

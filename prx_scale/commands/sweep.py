@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from slurm.local import Job, Outcome
     from slurm.plan import Again, Planned
 
+_WIDE = 100
+"""Columns from which on all numbers of a run have room."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
@@ -112,24 +115,32 @@ def launch_study(
 def _launch_here(loaded: Study, console: Console, *, dry_run: bool, workers: int | None, retry: Again) -> int:
     from prx_scale import study
     from prx_scale.commands.retry import reset
+    from prx_scale.launchchecks import check_launch
     from slurm.plan import jobs_of, plan
 
     planned = plan(loaded.runs, loaded.folder, jobs_of(loaded.folder), retry)
-    console.print(plan_table(planned))
+    console.print(plan_table(planned, console.width))
+    check_launch((each.run for each in planned if each.due), str(loaded.file))
     tell_starts(loaded.runs, loaded.file, loaded.folder, console)
     if dry_run:
         tell_stages(loaded.runs, console)
         return exits.DONE
     study.keep_copy(loaded)
     reset(planned, retry)
-    return launch(planned, loaded.folder, workers, console)
+    code = launch(planned, loaded.folder, workers, console)
+    if code == exits.DONE:
+        done = len(planned) - sum(each.action.value.startswith("leave") for each in planned)
+        told = f"{done} of {len(planned)} runs are done; prx-scale report {loaded.folder}"
+        console.print(told, soft_wrap=True, markup=False)
+    return code
 
 
-def plan_table(planned: Sequence[Planned]) -> Table:
+def plan_table(planned: Sequence[Planned], width: int) -> Table:
     """What a launch does with each run, and the numbers that follow from its depth.
 
     Args:
         planned: the runs.
+        width: columns that there are; where they are few, the first numbers to go are those that others give.
     """
     from rich.table import Table
 
@@ -139,15 +150,19 @@ def plan_table(planned: Sequence[Planned]) -> Table:
     from prx_scale.turns import Turns
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("run", "depth", "hidden", "params", "embedding", "FLOPs/image", "steps", "images", "FLOPs"):
-        table.add_column(heading, justify="left" if heading == "run" else "right", no_wrap=True)
-    table.add_column("launch")
+    headings = ("run", "depth", "hidden", "params", "embedding", "FLOPs/image", "steps", "images", "FLOPs", "launch")
+    shown = [heading for heading in headings if width >= _WIDE or heading not in ("embedding", "FLOPs/image", "images")]
+    for heading in shown:
+        table.add_column(
+            heading, justify="left" if heading in ("run", "launch") else "right", no_wrap=heading != "launch"
+        )
     for each in planned:
         run, shape = each.run, model_shape(each.run)
         counts, totals = parameters(shape), Turns(run).totals(run.training.steps)
         sizes = (shape.depth, shape.hidden, counts.backbone, counts.embedding, totals.flops // totals.samples)
         work = (run.training.steps, totals.samples, totals.flops)
-        table.add_row(run.id, *map(number, (*sizes, *work)), each.action.value)
+        cells = (run.id, *map(number, (*sizes, *work)), each.action.value)
+        table.add_row(*(cell for heading, cell in zip(headings, cells, strict=True) if heading in shown))
     return table
 
 

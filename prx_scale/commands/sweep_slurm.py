@@ -90,6 +90,7 @@ def _decide(
     from prx_scale.commands.sizing import sizes
     from prx_scale.commands.sweep import plan_table
     from prx_scale.jobs import StudyCalls
+    from prx_scale.launchchecks import check_launch
     from slurm.controller import SiteLimits, site_limits
     from slurm.launching import decide, unscored
     from slurm.ledger import Ledger
@@ -98,8 +99,9 @@ def _decide(
     folder = study.folder.resolve()
     jobs = jobs_of(folder) if asks else Jobs(ledger=Ledger(study=folder))
     planned = plan(study.runs, folder, jobs, retry)
-    console.print(plan_table(planned))
+    console.print(plan_table(planned, console.width))
     due = [each.run for each in planned if each.due]
+    check_launch(due, str(study.file))
     _, options = study.slurm.of_depth(0)
     limits = site_limits(dict(options)) if asks else SiteLimits(max_array_size=1001, max_job_count=10_000)
     calls = StudyCalls(study=folder, settings=study.slurm)

@@ -35,6 +35,16 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things: 1 shard, 1,200 shards.
+
+    Args:
+        count: of them.
+        noun: for one.
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def with_interval(value: float, interval: tuple[float, float]) -> str:
     """A count and its interval: 2.79G (2.51G-3.11G); the count alone where the interval is nan.
 
@@ -77,8 +87,13 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60}h{minutes % 60:02d}"
 
 
-def plain_console() -> Console:
-    """A console that does not colour words by guess and, into a file, does not break lines at 80 characters."""
+def plain_console(*, stderr: bool = False) -> Console:
+    """A console that does not colour words by guess and, into a file, does not break lines at 80 characters.
+
+    Args:
+        stderr: of the standard error instead of the standard output.
+    """
     from rich.console import Console
 
-    return Console(highlight=False, width=None if Console().is_terminal else WIDTH_OF_NO_TERMINAL)
+    width = None if Console(stderr=stderr).is_terminal else WIDTH_OF_NO_TERMINAL
+    return Console(highlight=False, width=width, stderr=stderr)

@@ -89,10 +89,23 @@ def bucket_list(table: BucketTable, image_size: int, pixels: int, where: str = "
         InputError: the rule gives sizes that are not whole numbers of tokens, or none at all.
     """
     if image_size % pixels:
-        raise InputError(f"{where}: image_size {image_size} is not a multiple of the {pixels} pixels of a token")
+        below = image_size // pixels * pixels
+        near = f"{below} and {below + pixels} are" if below else f"{pixels} is"
+        raise InputError(
+            f"{where}: image_size {image_size} is not a multiple of the {pixels} pixels of a token; {near}"
+        )
     step = table.step or _own_step(table.rule, image_size, pixels)
     if step % pixels:
         raise InputError(f"{where} step: {step} is not a multiple of the {pixels} pixels of a token")
+    if not (found := _by_rule(table, image_size, step, pixels, where)):
+        raise InputError(
+            f"{where}: no size in steps of {step} pixels has a ratio from {table.min_ratio:g} to {table.max_ratio:g}; "
+            "allow others, or take a step that divides image_size"
+        )
+    return found
+
+
+def _by_rule(table: BucketTable, image_size: int, step: int, pixels: int, where: str) -> tuple[Bucket, ...]:
     match table.rule:
         case "square":
             return (Bucket(height=image_size, width=image_size),)

@@ -55,6 +55,11 @@ def validated_numbers(run: RunConfig, assigned: NDArray[np.int16]) -> Numbers:
     Raises:
         InputError: too few are held out.
     """
+    if not (assigned >= 0).any():
+        raise InputError(
+            f"{run.data.path}: none of its {len(assigned):,} samples can be used at {run.data.image_size} pixels: they "
+            "are damaged, too small, filtered out, or lack a caption"
+        )
     found = heldout_numbers(assigned, run.data.heldout)
     if len(found) < run.validation.images:
         raise InputError(

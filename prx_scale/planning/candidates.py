@@ -125,7 +125,7 @@ def _why_none(run: PlannedRun, gpus: int, choices: Choices) -> str:
         below, above = batch // processes * processes, -(-batch // processes) * processes
         return (
             f"--batch: {batch} images cannot be dealt out over {processes} data-parallel processes; "
-            f"{' or '.join(str(each) for each in (below, above) if each)} can"
+            f"{' or '.join(str(each) for each in (below, above) if each)} can, or other --gpus"
         )
     if choices.dp_replicate is not None and processes % max(choices.dp_replicate, 1):
         listed = ", ".join(map(str, divisors(processes)))

@@ -65,7 +65,7 @@ def run_chain(study: Study, console: Console) -> int:
         Exit code: 0 all done, 1 a run failed, 130 interrupted.
     """
     started = time.monotonic()
-    console.print(plan_table(plan(study.runs, study.folder)))
+    console.print(plan_table(plan(study.runs, study.folder), console.width))
     preview = study.folder / "dataset"
     if not (preview / "index.jsonl").exists():
         _step(console, "1. render the shapes dataset")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -9,10 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from prx_scale.commands.text import number
+from prx_scale.commands.sweep import plan_table
+from prx_scale.commands.text import counted, number
 from prx_scale.runs.info import State
 from prx_scale.runs.record import RunRecord
+from prx_scale.study import load
+from slurm.plan import plan
 from tests.prx_scale.runs.records import make_info, train_row
 
 VERBS = (
@@ -165,3 +170,18 @@ def test_status_as_table_and_json(tmp_path: Path) -> None:
 )
 def test_numbers_for_people(value: float, expected: str) -> None:
     assert number(value) == expected
+
+
+def test_counts_for_people() -> None:
+    assert counted(1, "shard") == "1 shard" and counted(1200, "shard") == "1,200 shards"
+
+
+def test_a_narrow_terminal_still_shows_what_a_launch_does(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(STUDY)
+    study = load(tmp_path / "s.toml")
+    for width, headings in ((80, 7), (100, 10)):
+        console = Console(width=width, file=io.StringIO(), highlight=False)
+        console.print(plan_table(plan(study.runs, study.folder), width))
+        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        assert len(lines[0].split()) == headings and len(lines) == 1 + len(study.runs)
+        assert "…" not in "".join(lines) and all(line.rstrip().endswith("start") for line in lines[1:])

@@ -7,6 +7,7 @@ import dataclasses
 import doctest
 import json
 import re
+import shlex
 import typing
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ import numpy as np
 import pytest
 
 from prx_scale import study, tables
+from prx_scale.cli import run
 from prx_scale.data.buckets import BucketTable, bucket_list
 from prx_scale.data.captions import CaptionTable
 from prx_scale.stages import resolve, samples_before
 from prx_scale.stagetables import Source
 from prx_scale.training.batches import TrainingData
+from tests.prx_scale.data.made import jpeg
 from tests.prx_scale.data.stores import make
 from tests.prx_scale.training.mixed import FIRST, recipe_of
 
@@ -135,3 +138,33 @@ def test_what_is_imported_is_there(name: str) -> None:
         if call.func.id in scope and dataclasses.is_dataclass(scope[call.func.id]):  # type: ignore[union-attr]
             known = {field.name for field in dataclasses.fields(scope[call.func.id])}  # type: ignore[union-attr]
             assert {word.arg for word in call.keywords} <= known
+
+
+@pytest.mark.slow
+def test_the_page_begins_with_commands_that_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 40 pictures, with the small encoders and a small model; every other word is the page's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Path("photos").mkdir()
+    for number in range(40):
+        Path(f"photos/{number}.jpg").write_bytes(jpeg(270 + number, 300 + 5 * (number % 9), seed=number))
+        Path(f"photos/{number}.txt").write_text(f"picture {number}")
+    (small,) = blocks("Small encoders", "python")
+    exec(compile(small, "docs/data.md", "exec"), {})
+    beginning = PAGE.split("\n## ", 1)[0]
+    (toml,) = re.findall(r"```toml\n(.*?)```", beginning, flags=re.DOTALL)
+    for old, new in {
+        "[12, 18, 24]": "1",
+        "image_size = 256": "image_size = 256\nheldout = 0.25",
+        "100_000": "3",
+        "batch = 256": "batch = 4\nwarmup = 1",
+    }.items():
+        assert old in toml
+        toml = toml.replace(old, new)
+    Path("photos-256.toml").write_text(toml + "[validation]\nimages = 4\n")
+    (shell,) = re.findall(r"```sh\n(.*?)```", beginning, flags=re.DOTALL)
+    encoders = "--image-encoder sd3 --text-encoders clip-l clip-g t5"
+    assert encoders in shell
+    for line in shell.replace(encoders, "--image-encoder sd3=tiny --text-encoders t5=tiny").splitlines():
+        assert run(shlex.split(line)[1:]) == 0, line
+    assert Path("filter.html").exists() and Path("photos-256/report.html").exists()

@@ -105,8 +105,11 @@ def test_the_notes_say_what_to_look_at(shards: str, tmp_path: Path, capsys: pyte
         (("--aesthetic", "head.safetensors"), "needs the embeddings of a CLIP model"),
         (("--clip", "no/such/folder"), "cannot be loaded"),
         (("--caption", "long"), "none of the first samples has such a caption"),
-        (("--captions", "long=json.llava"), "name the fields of captions (--captions), or need none (--no-captions)"),
-        (("--scores", "watermark"), "KIND=FIELD"),
+        (("--captions", "long=json.llava"), "samples has 'json.llava' (for 'long'); did you mean 'json."),
+        (("--scores", "watermark"), "NAME=FIELD"),
+        (("--scorer", "watermark"), "NAME=module:callable"),
+        (("--workers", "0"), "0 is too small; at least 1"),
+        (("--html", "."), "--html .: is a folder; name the file, as filter.html"),
         (("--scorer", "x=no.py:f"), "no file no.py"),
         (("--scores", "pixels=json.cluster"), "two scores are named 'pixels'"),
     ],
@@ -117,6 +120,18 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_scored(
     assert run(words(shards, "--out", tmp_path / "out", *arguments)) == 2
     assert said in " ".join(capsys.readouterr().err.split())
     assert not list((tmp_path / "out").glob("scores/*.parquet"))
+
+
+def test_a_place_that_cannot_be_written_to_is_said(
+    shards: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("here before")
+    assert run(words(shards, "--out", file)) == 2
+    assert f"--out {file}: is a file; a folder is right" in " ".join(capsys.readouterr().err.split())
+    assert run(words(shards, "--out", file / "in it")) == 2
+    assert f"{file}/in it: Not a directory" in " ".join(capsys.readouterr().err.split())
+    assert file.read_text() == "here before"
 
 
 def test_data_that_are_not_there_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,6 +91,9 @@ def test_the_runs_of_a_study_are_planned_with_their_own_layouts(tmp_path: Path) 
         assert each["layout"]["micro_batch"] == 4
         assert each["layout"]["accumulation"] == 2
         assert each["layout"]["checkpointing"] == "full"
+    told = plan(str(study), "--gpus", "3", code=2).stderr
+    assert f"{study}: [training] batch: 16 images cannot be dealt out over 3" in " ".join(told.split())
+    assert "15 or 18 can, or other --gpus" in " ".join(told.split())
 
 
 @pytest.mark.slow

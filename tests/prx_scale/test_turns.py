@@ -59,7 +59,7 @@ def test_held_out_runs_are_predicted_at_what_they_will_have_seen(tmp_path: Path)
 
 def test_a_sweep_lists_images_and_flops_over_all_stages(tmp_path: Path) -> None:
     run = ladder(tmp_path)
-    table = plan_table([Planned(run=run, folder=tmp_path, action=Action.START)])
+    table = plan_table([Planned(run=run, folder=tmp_path, action=Action.START)], width=140)
     cells = {str(column.header): list(column.cells) for column in table.columns}
     totals = Turns(run).totals(160)
     assert cells["images"] == ["8000"] and totals.samples == 8000

@@ -15,7 +15,7 @@ from typing import Any
 from prx_scale.config import RunConfig
 from prx_scale.data.buckets import QWEN_IMAGE_RATIOS, BucketTable
 from prx_scale.data.captions import CLASS
-from prx_scale.data.encoding.plan import Asked, Plan, captions_of, named, plan, plan_text
+from prx_scale.data.encoding.plan import Asked, Plan, captions_of, check_device, named, plan, plan_text
 from prx_scale.data.filters.manifest import Manifest
 from prx_scale.data.sources import Fields, Source, open_source, parse_pairs
 from prx_scale.data.store.recipe import DataName, Recipe, spec_to_json
@@ -141,7 +141,7 @@ def fields_of(encoding: Encoding, where: str) -> Fields:
 
 def _opened(run: RunConfig, fields: Fields, where: str) -> Source:
     try:
-        return open_source(run.data.path, fields)
+        return open_source(run.data.path, fields, classes=bool(run.encoding.class_templates) and not fields.captions)
     except InputError as error:
         message = str(error)
         for name in ("captions", "image", "label", "key"):
@@ -186,6 +186,7 @@ def _asked(run: RunConfig, fields: Fields) -> Asked:
 
 
 def _check_encoders(encoding: Encoding, where: str) -> None:
+    check_device(encoding.device, f"{where} device")
     image_spec(named(encoding.image_encoder)[0], f"{where} image_encoder")
     for each in encoding.text_encoders:
         text_spec(named(each)[0], f"{where} text_encoders")

@@ -207,7 +207,10 @@ def _device(asked: str, process: int, threads: int) -> str:
     import torch
 
     torch.set_num_threads(threads)
-    if asked:
-        return asked
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if asked:
+        number = int(asked.partition(":")[2] or 0)
+        if asked.startswith("cuda") and number >= count:
+            raise InputError(f"device {asked}: this machine has {count} GPUs that torch can use; cpu is always there")
+        return asked
     return f"cuda:{process % count}" if count else "cpu"

@@ -48,11 +48,11 @@ def measure(work: Work, first: int = 0) -> Measured:
 
 
 def _few(work: Work, first: int) -> tuple[Work, int]:
-    """The same work on samples that a filter kept, and how many they are."""
+    """The same work on samples that a filter kept, and how many they are: from the first on, if there are any."""
     numbers = np.arange(first, len(work.data), dtype=np.int64)
     if work.keep is not None:
-        numbers = np.flatnonzero(work.keep)
-        numbers = numbers[numbers >= first]
+        kept = np.flatnonzero(work.keep)
+        numbers = later if len(later := kept[kept >= first]) else kept
     numbers = numbers[:_SAMPLES]
     count = max(len(numbers), 1)
     recipe = replace(work.recipe, data=replace(work.recipe.data, samples=count), shard_size=count)

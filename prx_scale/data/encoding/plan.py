@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from prx_scale.models.encoders.registry import ImageSpec, TextSpec, image_spec, 
 SHARD_BYTES = 1 << 29
 """Of a shard, about: it is in memory as a whole before it is written."""
 _SHARD_SAMPLES = (64, 16384)
+_DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:\d+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +148,20 @@ def shard_size(each: int) -> int:
     """
     low, high = _SHARD_SAMPLES
     return max(low, min(high, 1 << max(0, (SHARD_BYTES // max(1, each)).bit_length() - 1)))
+
+
+def check_device(text: str, where: str) -> None:
+    """Refuse what is no device, before torch is loaded, which alone knows whether it is there.
+
+    Args:
+        text: as cuda:1; empty for what there is.
+        where: option, or file and key, for errors.
+
+    Raises:
+        InputError: it is none.
+    """
+    if text and not _DEVICE.fullmatch(text):
+        raise InputError(f"{where}: {text!r} is no device; cpu, cuda or cuda:1 is right")
 
 
 def named(text: str) -> tuple[str, str]:

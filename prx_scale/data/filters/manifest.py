@@ -93,15 +93,17 @@ class Manifest:
         return int(self.info["counts"]["kept"])
 
     def check(self, source: Source) -> None:
-        """Refuse a source that is not the one that was filtered.
+        """Refuse a source that is not the one that was filtered, or of which nothing was kept.
 
         Args:
             source: as it is opened now.
 
         Raises:
-            InputError: it has other shards, or other counts.
+            InputError: it has other shards, or other counts, or there is nothing left of it.
         """
         if source.fingerprint() == self.fingerprint:
+            if not self.kept:
+                raise InputError(f"{self.folder}: keeps none of the {len(self.keep):,} samples; filter with other cuts")
             return
         counts = source.counts().tolist()
         here = list(zip(source.shards, counts, strict=True))

@@ -95,10 +95,19 @@ def write_frame(path: Path, frame: pl.DataFrame, metadata: dict[str, str] | None
         path: the file; its folder is there.
         frame: the table.
         metadata: to be stored with it.
+
+    Raises:
+        InputError: it cannot be written, as the disk is full.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    frame.write_parquet(partial, metadata=metadata)
-    os.replace(partial, path)
+    try:
+        frame.write_parquet(partial, metadata=metadata)
+        os.replace(partial, path)
+    except (OSError, pl.exceptions.ComputeError) as error:
+        # polars has an error of its own for what the system refuses.
+        raise InputError(f"{path}: cannot be written ({error})") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,6 +38,7 @@ class ArrowSource(Source):
         self.locality = Locality(lanes=64, window=1024)
         arrow_library(spec)
         self._paths = tuple(local_path(path) for path in paths)
+        self._names: tuple[str, ...] = ()
         self._tables: Kept[str, Any] = Kept(_OPEN_FILES)
         self._counts = np.array([self._count(path) for path in self._paths], dtype=np.int64)
 
@@ -48,6 +49,10 @@ class ArrowSource(Source):
     def fetch(self, wanted: Sequence[tuple[int, int]]) -> list[Item]:
         """Read samples; see :meth:`Source.fetch`."""
         return [self._item(shard, place) for shard, place in wanted]
+
+    def names(self) -> tuple[str, ...]:
+        """Columns of the first file that can be read."""
+        return self._names
 
     def _count(self, path: str) -> int:
         table = self._table(path)
@@ -81,6 +86,7 @@ class ArrowSource(Source):
             except Exception as error:
                 # pyarrow's errors are of several kinds.
                 return f"{type(error).__name__}: {error}"[:200]
+            self._names = self._names or tuple(table.column_names)
             return table.select(columns_of(path, table.column_names, self.fields))
 
         return self._tables.get(path, read)

@@ -58,7 +58,7 @@ class Source(ABC):
         """
 
     def names(self) -> tuple[str, ...]:
-        """Fields that the first samples have, for messages; none where a wrong one is refused when it is opened."""
+        """Fields that the first samples have, for messages; none where they are not known."""
         return ()
 
     def samples(self, shard: int, start: int = 0, stop: int | None = None) -> Iterator[Item]:

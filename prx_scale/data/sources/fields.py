@@ -46,12 +46,15 @@ class Fields:
         return tuple(name for name in (*single, *self.captions.values(), *self.scores.values()) if name)
 
 
-def parse_pairs(pairs: Sequence[str], option: str) -> dict[str, str]:
+def parse_pairs(
+    pairs: Sequence[str], option: str, right: str = "KIND=FIELD, such as long=json.caption"
+) -> dict[str, str]:
     """`kind=field` pairs as a command line has them.
 
     Args:
         pairs: for example `long=json.llava`.
         option: what they were given to, for messages.
+        right: what a pair is, for messages.
 
     Raises:
         InputError: a pair without `=`, an empty half, or a kind named twice.
@@ -60,7 +63,7 @@ def parse_pairs(pairs: Sequence[str], option: str) -> dict[str, str]:
     for pair in pairs:
         kind, equals, name = (part.strip() for part in pair.partition("="))
         if not (kind and equals and name):
-            raise InputError(f"{option}: '{pair}' is not KIND=FIELD, such as long=json.caption")
+            raise InputError(f"{option}: '{pair}' is not {right}")
         if kind in found:
             raise InputError(f"{option}: '{kind}' is named twice: {found[kind]} and {name}")
         found[kind] = name

@@ -40,9 +40,13 @@ def filesystem(url: str) -> tuple[Any, str]:
         InputError: fsspec, or what it needs for this protocol, is missing; or there is no such protocol.
     """
     try:
-        return importlib.import_module("fsspec").url_to_fs(url)
+        fsspec = importlib.import_module("fsspec")
+    except ImportError as error:
+        raise InputError(f"{url}: URLs need fsspec, which prx-scale[train] brings; local paths need nothing") from error
+    try:
+        return fsspec.url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise InputError(f"{url}: {error}; local paths work without fsspec, which prx-scale[train] brings") from error
+        raise InputError(f"{url}: {error}; a local file is named by its path alone") from error
 
 
 class FileReader:

@@ -50,6 +50,7 @@ class ParquetSource(Source):
     def __init__(self, *, spec: str, paths: Sequence[str], names: Sequence[str], fields: Fields) -> None:
         self.spec, self.fields = spec, fields
         arrow_library(spec)
+        self._names: tuple[str, ...] = ()
         self._columns: dict[str, list[str]] = {}
         self._groups: list[_Group] = []
         shards: list[str] = []
@@ -73,6 +74,10 @@ class ParquetSource(Source):
             found[shard, place] = self._item(shard, place)
         return [found[at] for at in wanted]
 
+    def names(self) -> tuple[str, ...]:
+        """Columns of the first file that can be read."""
+        return self._names
+
     def _groups_of(self, path: str) -> list[_Group]:
         try:
             file = _opened(path)
@@ -81,6 +86,7 @@ class ParquetSource(Source):
         except Exception as error:
             # pyarrow's errors and those of a protocol's client.
             return [_Group(path=path, number=0, rows=1, bytes=0, wrong=f"{type(error).__name__}: {error}")]
+        self._names = self._names or tuple(file.schema_arrow.names)
         self._columns[path] = columns_of(path, file.schema_arrow.names, self.fields)
         sizes = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         return [

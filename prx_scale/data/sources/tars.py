@@ -93,7 +93,8 @@ class TarSource(Source):
         if stop - start > _LARGEST:
             return unnamed.skipped(Skip.CORRUPT_RECORD, f"{stop - start:,} bytes, more than any image")
         if len(data) != stop - start or not data:
-            return unnamed.skipped(Skip.CORRUPT_SHARD, f"has no bytes {start} to {stop}")
+            wrong = f"has no bytes {start} to {stop}" if stop > start else "is empty"
+            return unnamed.skipped(Skip.CORRUPT_SHARD, wrong)
         try:
             base, record = read_record(data)
         except _Damaged as found:

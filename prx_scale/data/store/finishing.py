@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prx_scale.data.store import layout
-from prx_scale.data.store.recipe import Recipe, differences
+from prx_scale.data.store.differences import differences
+from prx_scale.data.store.recipe import Recipe
 from prx_scale.data.store.records import ShardRecord, damage, read_record
 from prx_scale.data.store.tensorfile import TensorFile
 from prx_scale.data.store.writing import Written, write_bytes
@@ -36,14 +38,11 @@ def begin(folder: Path, recipe: Recipe) -> None:
         InputError: what is there is something else, or was made otherwise.
     """
     file = folder / layout.RECIPE
+    check_folder(folder)
     if not file.exists():
-        # A draft may be that of another process, which begins the same store.
-        if folder.exists() and (
-            not folder.is_dir() or any(not each.name.endswith(".part") for each in folder.iterdir())
-        ):
-            raise InputError(f"{folder}: is there and no store; choose another --out")
-        folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(file, json.dumps(recipe.to_json(), indent=1, ensure_ascii=False).encode())
+        with told(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_bytes(file, json.dumps(recipe.to_json(), indent=1, ensure_ascii=False).encode())
     there = read_recipe(folder)
     if unequal := differences(recipe, there):
         more = f", and {len(unequal) - 3} more" if len(unequal) > 3 else ""
@@ -51,6 +50,39 @@ def begin(folder: Path, recipe: Recipe) -> None:
             f"{folder}: was begun otherwise: {'; '.join(unequal[:3])}{more}; go on with the same options and "
             "version, or choose another --out"
         )
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot become a store, before anything is loaded.
+
+    Args:
+        folder: need not be there.
+
+    Raises:
+        InputError: what is there is something else.
+    """
+    if (folder / layout.RECIPE).exists() or not folder.exists():
+        return
+    # A draft may be that of another process, which begins the same store.
+    if not folder.is_dir() or any(not each.name.endswith(".part") for each in folder.iterdir()):
+        raise InputError(f"{folder}: is there and no store; choose another --out")
+
+
+@contextmanager
+def told(folder: Path) -> Generator[None]:
+    """Say of which store it is that something cannot be written.
+
+    Args:
+        folder: of the store.
+
+    Raises:
+        InputError: the system refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or folder
+        raise InputError(f"{folder}: cannot be written ({where}: {error.strerror})") from error
 
 
 def read_recipe(folder: Path) -> Recipe:
@@ -120,18 +152,32 @@ def finish(folder: Path, recipe: Recipe) -> bool:
         if record is None:
             return False
         records.append(record)
-    files = {layout.SKIPPED: _write_skipped(folder, records)}
-    buckets, kinds = _arrays(folder, recipe)
-    for size, values in buckets.items():
-        files[layout.buckets_file(folder, size).name] = _write_array(layout.buckets_file(folder, size), values)
-    files[layout.KINDS] = _write_array(folder / layout.KINDS, kinds)
-    index = _index(recipe, records, files)
-    write_bytes(folder / layout.INDEX, json.dumps(index, ensure_ascii=False).encode())
+    _check_any(folder, recipe, records)
+    with told(folder):
+        files = {layout.SKIPPED: _write_skipped(folder, records)}
+        buckets, kinds = _arrays(folder, recipe)
+        for size, values in buckets.items():
+            files[layout.buckets_file(folder, size).name] = _write_array(layout.buckets_file(folder, size), values)
+        files[layout.KINDS] = _write_array(folder / layout.KINDS, kinds)
+        index = _index(recipe, records, files)
+        write_bytes(folder / layout.INDEX, json.dumps(index, ensure_ascii=False).encode())
     return True
 
 
+def _check_any(folder: Path, recipe: Recipe, records: Sequence[ShardRecord]) -> None:
+    """Refuse to finish what nothing could ever be trained on."""
+    if any(sum(counts) for record in records for counts in record.counts.values()):
+        return
+    why = ", ".join(f"{count:,} {reason}" for reason, count in _left_out(recipe, records).items() if count)
+    first = next((skipped for record in records for skipped in record.left_out), None)
+    example = f"; {first.key}: {first.detail or first.reason}" if first else ""
+    raise InputError(
+        f"{folder}: none of the {recipe.data.samples:,} samples has latents: {why}{example}; other data or "
+        "smaller image sizes make another store, in another --out"
+    )
+
+
 def _index(recipe: Recipe, records: Sequence[ShardRecord], files: dict[str, Written]) -> dict[str, Any]:
-    reasons = Counter(str(skipped.reason) for record in records for skipped in record.left_out)
     return {
         "format": layout.FORMAT,
         "version": layout.VERSION,
@@ -146,14 +192,7 @@ def _index(recipe: Recipe, records: Sequence[ShardRecord], files: dict[str, Writ
             for each in recipe.resolutions
         },
         "captions": {kind: sum(record.captions[kind] for record in records) for kind in recipe.captions.kinds},
-        "left_out": {
-            **dict(sorted(reasons.items())),
-            "filtered": sum(record.filtered for record in records),
-            **{
-                f"too small for {each.image_size}": sum(record.small[each.image_size] for record in records)
-                for each in recipe.resolutions
-            },
-        },
+        "left_out": _left_out(recipe, records),
         "statistics": {
             str(each.image_size): sum(
                 (record.statistics[each.image_size] for record in records), start=LatentStatistics()
@@ -162,6 +201,17 @@ def _index(recipe: Recipe, records: Sequence[ShardRecord], files: dict[str, Writ
         },
         "files": {name: asdict(written) for name, written in files.items()},
         "shards": [{suffix: asdict(written) for suffix, written in record.files.items()} for record in records],
+    }
+
+
+def _left_out(recipe: Recipe, records: Sequence[ShardRecord]) -> dict[str, int]:
+    """Samples without latents at an image size, by reason."""
+    reasons = Counter(str(skipped.reason) for record in records for skipped in record.left_out)
+    sizes = [each.image_size for each in recipe.resolutions]
+    return {
+        **dict(sorted(reasons.items())),
+        "filtered": sum(record.filtered for record in records),
+        **{f"too small for {size}": sum(record.small[size] for record in records) for size in sizes},
     }
 
 

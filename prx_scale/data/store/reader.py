@@ -156,6 +156,12 @@ class Store:
         columns = [f"caption.{kind}" for kind in self.kinds]
         return pl.read_parquet(layout.shard_file(self.folder, shard, "parquet"), columns=columns)
 
+    @property
+    def bytes(self) -> int:
+        """Of all files that have its content."""
+        shards = sum(written["bytes"] for files in self.index["shards"] for written in files.values())
+        return shards + sum(written["bytes"] for written in self.index["files"].values())
+
     def statistics(self, image_size: int) -> LatentStatistics:
         """Of the latents of a resolution, over all samples.
 

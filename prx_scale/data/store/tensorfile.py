@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from prx_scale.errors import InputError
 
 _LONGEST_HEADER = 100_000_000
+_MEND = "; the same prx-scale encode with --verify makes it again"
 _TYPES: dict[str, np.dtype[Any]] = {
     "BF16": np.dtype("<u2"),
     "F16": np.dtype("<u2"),
@@ -155,13 +156,13 @@ class TensorFile:
         size = os.fstat(self._handle).st_size
         length = int.from_bytes(os.pread(self._handle, 8, 0), "little")
         if size < 8 or length > min(size - 8, _LONGEST_HEADER):
-            raise InputError(f"{self.file}: not a safetensors file, or cut short")
+            raise InputError(f"{self.file}: not a safetensors file, or cut short{_MEND}")
         try:
             header = json.loads(os.pread(self._handle, length, 8))
             header.pop("__metadata__", None)
             entries = {name: _entry(entry, 8 + length) for name, entry in header.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{self.file}: not a safetensors file, or damaged ({error})") from error
+            raise InputError(f"{self.file}: not a safetensors file, or damaged ({error}){_MEND}") from error
         end = max((each.start + math.prod(each.shape) * each.dtype.itemsize for each in entries.values()), default=0)
         if max(end, 8 + length) != size:
             raise InputError(f"{self.file}: {size} bytes where its header speaks of {end}; it was cut short or changed")

@@ -50,11 +50,11 @@ def _sample(number: int) -> list[tuple[str, bytes]]:
 
 
 def write_bad_data(folder: Path, samples: int, every: int) -> Path:
-    """A tar of images that are too small to be encoded; some are none."""
+    """A tar of images that are too small to be encoded, but for the second; some are none."""
     small = encoded(pixels(8, 8), "PNG")
     files: list[tuple[str, bytes]] = []
     for number in range(samples):
-        image = b"no image at all" if number % every == 0 else small
+        image = b"no image at all" if number % every == 0 else small if number != 1 else jpeg(64, 64)
         files += [(f"n{number}.png", image), (f"n{number}.txt", b"a"), (f"n{number}.long", b"b")]
     write_tar(folder / "0.tar", files)
     return folder

@@ -46,6 +46,7 @@ from prx_scale.models.encoders.text.load import load_text
 from prx_scale.models.encoders.text.together import TextEncoders
 
 TEXTS = ("clip-l", "clip-g", "t5", "t5gemma")
+NONE = BucketTable(rule="sd3", step=48, min_ratio=0.9, max_ratio=1.1)
 DAMAGED, SMALL = 7, (4, 10, 16, 22)
 """Samples by their name."""
 
@@ -250,6 +251,7 @@ def test_other_weights_and_options_are_refused(
         (["--image-encoder", f"sd3={changed}"], "image.identity.files.model/diffusion_pytorch_model.safetensors"),
         (["--resolution", "48"], "resolutions.0.image_size 48, there 64"),
         (["--text-dtype", "fp8"], 'states "fp8", there "bf16"'),
+        (["--resolution", "64", "128"], "resolutions 64 pixels, 128 pixels, there 64 pixels"),
         (["--stretch", "0.2"], "preprocessing.stretch 0.2, there 0.05"),
     ):
         assert run([*words, *change]) == 2
@@ -297,13 +299,10 @@ def test_latents_alone_keep_captions_as_text(data: Path, models: Path, tmp_path:
     assert [each["original"] for each in store.captions(numbers)] == [f"a cat {names(store)[n] % 9}" for n in numbers]
 
 
-def test_a_filter_leaves_samples_out(
-    data: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def write_filter(folder: Path, data: Path, keep: np.ndarray) -> Path:
+    """The result of a filter, as far as encoding reads it."""
     source = open_source(str(data))
-    folder = tmp_path / "filtered"
     folder.mkdir()
-    keep = np.arange(26) % 4 != 1
     np.save(folder / "keep.npy", keep)
     np.save(folder / "weight.npy", keep.astype(np.float32))
     info = {
@@ -314,6 +313,14 @@ def test_a_filter_leaves_samples_out(
         "counts": {"kept": int(keep.sum())},
     }
     (folder / "manifest.json").write_text(json.dumps(info))
+    return folder
+
+
+def test_a_filter_leaves_samples_out(
+    data: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep = np.arange(26) % 4 != 1
+    folder = write_filter(tmp_path / "filtered", data, keep)
     words = encoding.words(data, tmp_path / "store", models, text=("clip-l",))
     assert run([*words, "--filter", str(folder)]) == 0
     assert "19 of 26 samples" in capsys.readouterr().out
@@ -322,6 +329,21 @@ def test_a_filter_leaves_samples_out(
     assert store.index["left_out"]["filtered"] == 7 and store.recipe.data.filter == "abc"
     assert run(words) == 2
     assert "data.filter" in capsys.readouterr().err
+
+
+def test_a_part_of_which_a_filter_kept_nothing(
+    data: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = write_filter(tmp_path / "few", data, np.arange(26) < 3)
+    words = encoding.words(data, tmp_path / "store", models, text=("clip-l",))
+    for part in ("2/2", "1/2"):
+        assert run([*words, "--filter", str(few), "--part", part]) == 0
+    assert (Store.open(tmp_path / "store").at(64).assigned >= 0).sum() == 3
+    none = write_filter(tmp_path / "none", data, np.zeros(26, dtype=bool))
+    capsys.readouterr()
+    assert run([*encoding.words(data, tmp_path / "other", models), "--filter", str(none)]) == 2
+    assert "keeps none of the 26 samples; filter with other cuts" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "other").exists()
 
 
 def test_too_much_that_cannot_be_used_ends_it(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -333,6 +355,49 @@ def test_too_much_that_cannot_be_used_ends_it(models: Path, tmp_path: Path, caps
     assert "120 unknown format" in capsys.readouterr().out
 
 
+def test_a_store_without_latents_is_not_finished(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What no image size or filter is to blame for is said with an example."""
+    folder = encoding.write_bad_data(tmp_path / "data", samples=12, every=1)
+    words = encoding.words(folder, tmp_path / "store", models, text=())
+    for _ in range(2):
+        assert run(words) == 2
+        told = " ".join(capsys.readouterr().err.split())
+        assert "none of the 12 samples has latents: 12 unknown format; 0.tar/n0: begins with" in told
+        assert not (tmp_path / "store" / layout.INDEX).exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--min-ratio", "3"), "--min-ratio: 3.0 is too large; at most 1"),
+        (("--max-upscaling", "0"), "--max-upscaling: 0.0 is too small; at least 1"),
+        (("--bucket-step", "-1"), "--bucket-step: -1 is too small; at least 0"),
+        (("--device", "banana"), "--device: 'banana' is no device; cpu, cuda or cuda:1 is right"),
+        (("--device", "cuda:99"), "device cuda:99: this machine has"),
+        (("--resolution", "100"), "image_size 100 is not a multiple of the 16 pixels of a token; 96 and 112 are"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    data: Path, models: Path, tmp_path: Path, more: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(encoding.words(data, tmp_path / "store", models, *more)) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_place_that_cannot_be_written_to_is_said(
+    data: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("here before")
+    assert run(encoding.words(data, tmp_path / "file", models)) == 2
+    assert "file: is there and no store; choose another --out" in " ".join(capsys.readouterr().err.split())
+    words = encoding.words(data, tmp_path / "file" / "store", models, text=("clip-l",))
+    assert run(words) == 2
+    assert "file/store: cannot be written (" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_dry_run_says_size_and_time_and_writes_nothing(
     data: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -340,6 +405,25 @@ def test_a_dry_run_says_size_and_time_and_writes_nothing(
     told = capsys.readouterr().out
     assert "text states of t5, 2 captions" in told and "ms a sample" in told and "6 shards of 5 samples" in told
     assert not (tmp_path / "store").exists()
+
+
+def test_json_for_programs(data: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = encoding.words(data, tmp_path / "store", models, "--json", "-", text=("clip-l",))
+    assert run([*words, "--dry-run"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["samples"] == 26 and told["shards"] == 6
+    assert told["time"]["seconds"] == pytest.approx(26 * told["time"]["seconds_each"])
+    assert run(words) == 0
+    told = json.loads(capsys.readouterr().out)
+    store = Store.open(tmp_path / "store")
+    files = [file for file in store.folder.rglob("*") if file.is_file() and file.parent.parent.name == "shards"]
+    content = [file for file in files if file.suffix != ".json"]
+    beside = [store.folder / name for name in store.index["files"]]
+    assert told["result"]["finished"] and told["result"]["made"] == 6 and told["result"]["missing"] == []
+    assert told["result"]["bytes"] == sum(file.stat().st_size for file in (*content, *beside))
+    assert sum(told["result"]["counts"]["64"].values()) == 26 - 1 - len(SMALL)
+    (latents, texts) = told["stored"]
+    assert latents["all"] == 26 * latents["each"] and "clip-l" in texts["what"]
 
 
 def test_a_disk_without_room_is_refused(
@@ -376,6 +460,7 @@ def test_sizes_of_the_published_encoders() -> None:
         (Asked(image="sd3", text=("t5",), pooled_only=True), "'t5' gives no pooled state"),
         (Asked(image="sd3", image_sizes=(250,)), "not a multiple of the 16 pixels"),
         (Asked(image="sd3", image_sizes=(64, 64)), "each once"),
+        (Asked(image="sd3", image_sizes=(64,), buckets=NONE), "no size in steps of 48 pixels has a ratio"),
         (Asked(image="dc-ae", buckets=BucketTable(rule="prx")), "step: 32 is not a multiple of the 64 pixels"),
     ],
 )

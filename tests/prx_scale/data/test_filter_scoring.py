@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from prx_scale.data.decode import decode
 from prx_scale.data.filters.base import Caption, Columns, Scorer, Seen
 from prx_scale.data.filters.phash import ENOUGH, perceptual_hash
 from prx_scale.data.filters.plain import PlainScorer, hash_scorer, length_scorer, size_scorer, source_scorer
-from prx_scale.data.filters.scoretable import Scores, part_path, scored_by
+from prx_scale.data.filters.scoretable import Scores, part_path, scored_by, write_frame
 from prx_scale.data.filters.scoring import score
 from prx_scale.data.samples import RawSample
 from prx_scale.data.sources import Fields, Source, open_source
@@ -238,3 +240,18 @@ def test_scores_do_not_depend_on_who_else_scores(tmp_path: Path) -> None:
     both = scored(source, [hash_scorer(), Counted()], tmp_path / "both")
     assert both.column("phash").equals(alone[0].column("phash"))
     assert both.numbers("mean") == alone[1].numbers("mean")
+
+
+def test_a_table_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    """Beyond RLIMIT_FSIZE the system refuses as it does on a full disk."""
+    frame = pl.DataFrame({"a": np.random.default_rng(0).random(50_000)})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"a.parquet: cannot be written \(.*File too large"):
+            write_frame(tmp_path / "a.parquet", frame)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.iterdir())

@@ -83,6 +83,9 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
     pq.write_table(table(2), tmp_path / "a.parquet")
     with pytest.raises(InputError, match=r"a.parquet: no column holds 'captions'; did you mean 'caption'\?"):
         open_source(str(tmp_path), Fields(captions={"original": "captions"}))
+    pq.write_table(pa.table({"picture": [b"x"], "caption": ["a"], "n": [1]}), tmp_path / "b.parquet")
+    with pytest.raises(InputError, match=r"no image \(fields: picture, caption, n\); name the image's field"):
+        open_source(str(tmp_path / "b.parquet"))
 
 
 def test_damaged_parquet_files(tmp_path: Path) -> None:

@@ -199,16 +199,38 @@ def test_files_that_are_no_tars(tmp_path: Path) -> None:
         ("a.tar", Skip.CORRUPT_SHARD),
         ("b.tar", Skip.CORRUPT_SHARD),
     ]
-    with pytest.raises(InputError, match=r"a.tar: none of the first 1 samples can be used.*corrupt shard"):
+    with pytest.raises(
+        InputError, match=r"a.tar: no sample can be read; a.tar: bytes 0 to 5000: a number in a header is none"
+    ):
         open_source(str(tmp_path / "a.tar"))
+    with pytest.raises(InputError, match=r"b.tar: no sample can be read; b.tar: is empty; is it what it is named as\?"):
+        open_source(str(tmp_path / "b.tar"))
 
 
 def test_a_field_that_is_nowhere_is_refused_with_the_nearest(tmp_path: Path) -> None:
     write_shards(tmp_path, [2])
     with pytest.raises(InputError, match=r"'json.captoin' \(for 'long'\); did you mean 'json.caption'"):
         open_source(str(tmp_path), Fields(captions={"long": "json.captoin", "original": "txt"}))
-    with pytest.raises(InputError, match=r"none of the first 2 samples can be used.*no caption"):
+    with pytest.raises(InputError, match=r"none of the first 2 samples has 'json.captoin' \(for 'long'\); did you"):
         open_source(str(tmp_path), Fields(captions={"long": "json.captoin"}))
+    with pytest.raises(InputError, match=r"has 'json.caption' \(for 'a'\), or not as .*scores are numbers"):
+        open_source(str(tmp_path), Fields(scores={"a": "json.caption"}))
+
+
+def test_a_damaged_shard_at_the_beginning_does_not_refuse_the_others(tmp_path: Path) -> None:
+    (tmp_path / "0.tar").write_bytes(os.urandom(5000))
+    write_shards(tmp_path / "more", [2])
+    assert len(good(read_all([str(tmp_path / "0.tar"), str(tmp_path / "more")]))) == 2
+
+
+def test_captions_of_classes_need_a_class(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", sample_files("0", 0))
+    with pytest.raises(
+        InputError, match=r"none of the first 1 samples has a class .*fields: json.caption.*Fields.label"
+    ):
+        open_source(str(tmp_path), classes=True)
+    write_tar(tmp_path / "b.tar", [*sample_files("0", 0), ("0.cls", b"7")])
+    assert open_source(str(tmp_path / "b.tar"), classes=True).counts().tolist() == [1]
 
 
 def test_an_index_is_made_once_and_again_when_the_file_changes(tmp_path: Path, cache: Path) -> None:

@@ -17,9 +17,10 @@ import torch
 
 from prx_scale.data.store import Expected, Store, layout
 from prx_scale.data.store.bytesizes import latent_bytes, text_bytes
+from prx_scale.data.store.differences import differences
 from prx_scale.data.store.finishing import begin, finish, forget, missing
 from prx_scale.data.store.packing import moments_of, pack, states_of, unpack
-from prx_scale.data.store.recipe import Recipe, differences
+from prx_scale.data.store.recipe import Recipe
 from prx_scale.data.store.storage import Storage
 from prx_scale.data.store.tensorfile import TensorFile
 from prx_scale.data.store.writing import Tensor, write_tensors
