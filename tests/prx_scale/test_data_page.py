@@ -1,4 +1,4 @@
-"""docs/data.md on buckets, captions and stages: its examples run, its tables are those of the code."""
+"""The pages on data: their examples run, their tables are those of the code."""
 
 from __future__ import annotations
 
@@ -26,12 +26,17 @@ from tests.prx_scale.data.made import jpeg
 from tests.prx_scale.data.stores import make
 from tests.prx_scale.training.mixed import FIRST, recipe_of
 
-PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text("utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "data.md").read_text("utf-8")
+ALL = "\n".join(
+    ["", *((DOCS / f"{name}.md").read_text("utf-8") for name in ("data", "encode", "on-the-fly", "stages"))]
+)
 
 
 def section(name: str) -> str:
-    """A section of the page, with those below it."""
-    return PAGE.split(f"\n## {name}\n", 1)[1].split("\n## ", 1)[0]
+    """A page, or a section of one, with those below it."""
+    (found,) = (part for part in re.split(r"\n##? ", ALL) if part.startswith(f"{name}\n"))
+    return found
 
 
 def blocks(name: str, kind: str) -> list[str]:
@@ -49,7 +54,7 @@ def test_examples_give_what_they_show(name: str, tmp_path: Path, monkeypatch: py
     example(tmp_path, blocks("Stages", "toml")[0])
     monkeypatch.chdir(tmp_path)
     text = "\n".join(blocks(name, "python"))
-    test = doctest.DocTestParser().get_doctest(text, {}, name, "docs/data.md", 0)
+    test = doctest.DocTestParser().get_doctest(text, {}, name, "docs", 0)
     assert test.examples
     report: list[str] = []
     doctest.DocTestRunner(verbose=False).run(test, out=report.append)
@@ -133,7 +138,7 @@ def test_what_is_imported_is_there(name: str) -> None:
     tree = ast.parse(block)
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     scope: dict[str, Any] = {}
-    exec(compile(ast.Module(body=imports, type_ignores=[]), "docs/data.md", "exec"), scope)  # type: ignore[arg-type]
+    exec(compile(ast.Module(body=imports, type_ignores=[]), "docs", "exec"), scope)  # type: ignore[arg-type]
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
         if call.func.id in scope and dataclasses.is_dataclass(scope[call.func.id]):  # type: ignore[union-attr]
             known = {field.name for field in dataclasses.fields(scope[call.func.id])}  # type: ignore[union-attr]
