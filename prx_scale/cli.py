@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Union
@@ -107,6 +108,18 @@ def _first_sentence(cls: type[Any]) -> str:
     return (cls.__doc__ or "").strip().split("\n")[0]
 
 
+def _parsed(words: Sequence[str]) -> Any:
+    try:
+        try:
+            return parse(words)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads the help has seen enough, as `head` has; what is left of it must not fail again at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(exits.FAILED)
+
+
 def main() -> None:
     """Run the verb on the command line and exit with its code."""
     sys.exit(run(sys.argv[1:]))
@@ -121,7 +134,7 @@ def run(words: Sequence[str]) -> int:
     Returns:
         The exit code: 2 for bad input, 130 when interrupted.
     """
-    verb = parse(words)
+    verb = _parsed(words)
     try:
         return verb.run()
     except InputError as error:

@@ -1,4 +1,4 @@
-"""One process a run: a lock that the kernel takes back when its holder ends, however it ends."""
+"""One process a folder, of a run or a filter: a lock that the kernel takes back however its holder ends."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class NoLongerWanted(Exception):
 def only_one(
     folder: Path, patience_seconds: float = 1.0, unwanted: Callable[[], bool] = lambda: False
 ) -> Generator[None]:
-    """Hold a run's lock. On a file system without locks, go on without, and warn.
+    """Hold the lock of a folder. On a file system without locks, go on without, and warn.
 
     Args:
-        folder: of the run.
+        folder: of the run, or of what else one process writes.
         patience_seconds: how long to wait for it. At least a moment: whoever asks `is_held` holds the lock too, for
             an instant. On a network file system a dead machine's lock stays until its lease ends.
         unwanted: whether to stop waiting.
@@ -56,15 +56,13 @@ def _acquire(file: TextIO, folder: Path, patience_seconds: float, unwanted: Call
         left = deadline - time.monotonic()
         if left <= 0:
             waited = f", also after {patience_seconds:,.0f} s" if said else ""
-            raise InputError(f"{folder}: another process is working on this run{waited}; wait for it or stop it")
+            raise InputError(f"{folder}: another process is working on it{waited}; wait for it or stop it")
         if unwanted():
             raise NoLongerWanted(f"{folder}: asked to stop while waiting for its lock")
         long = patience_seconds - left >= 1.0
         if long and not said:
             said = True
-            logger.warning(
-                f"{folder}: another process holds the lock of this run; waiting for it, {left:,.0f} s at most"
-            )
+            logger.warning(f"{folder}: another process holds its lock; waiting for it, {left:,.0f} s at most")
         time.sleep(min(left, SLOW_POLL_SECONDS if long else POLL_SECONDS))
 
 
@@ -77,7 +75,7 @@ def _tried(file: TextIO, folder: Path) -> bool:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-        logger.warning(f"{folder}: its file system has no locks; nothing keeps a second process from this run")
+        logger.warning(f"{folder}: its file system has no locks; nothing keeps a second process from working on it")
     return True
 
 

@@ -78,6 +78,16 @@ def _cpu_seconds(*words: str) -> float:
     return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.parametrize("words", [("--help",), ("fit", "--help")])
+def test_help_that_nobody_reads_to_its_end_leaves_no_traceback(words: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "prx_scale", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
 def test_a_mistyped_verb_exits_with_2() -> None:
     done = prx("trian")
     assert done.returncode == 2

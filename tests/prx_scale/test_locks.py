@@ -43,13 +43,13 @@ def test_a_holder_that_goes_away_is_waited_for(tmp_path: Path, caplog: pytest.Lo
         assert 1.5 < time.monotonic() - start < 30
         assert other.wait() == -9
     (said,) = caplog.messages
-    assert "another process holds the lock of this run; waiting for it, 59 s at most" in said
+    assert "another process holds its lock; waiting for it, 59 s at most" in said
 
 
 def test_patience_ends(tmp_path: Path) -> None:
     other = holder(tmp_path, 600)
     try:
-        with pytest.raises(InputError, match="is working on this run, also after 2 s; wait"), only_one(tmp_path, 2):
+        with pytest.raises(InputError, match="is working on it, also after 2 s; wait"), only_one(tmp_path, 2):
             pass
         with pytest.raises(NoLongerWanted), only_one(tmp_path, 60, lambda: True):
             pass

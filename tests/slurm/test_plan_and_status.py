@@ -49,7 +49,7 @@ def test_lock_is_exclusive_and_given_back(tmp_path: Path) -> None:
     assert not is_held(tmp_path)
     with only_one(tmp_path):
         assert is_held(tmp_path)
-        with pytest.raises(InputError, match="another process is working on this run"), only_one(tmp_path):
+        with pytest.raises(InputError, match="another process is working on it"), only_one(tmp_path):
             pass
     assert not is_held(tmp_path)
 

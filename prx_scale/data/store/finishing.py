@@ -100,7 +100,7 @@ def read_recipe(folder: Path) -> Recipe:
     except OSError as error:
         raise InputError(f"{folder}: no store ({layout.RECIPE}: {error.strerror})") from error
     except ValueError as error:
-        raise InputError(f"{file}: not JSON ({error})") from error
+        raise InputError(f"{file}: not JSON ({error}); encode into another folder, or put the file back") from error
 
 
 def missing(folder: Path, recipe: Recipe, shards: Iterable[int], *, content: bool = False) -> dict[int, str | None]:

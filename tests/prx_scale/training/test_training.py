@@ -157,7 +157,7 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
             time.sleep(0.01)
         second = train(study)
         assert second.returncode == 2
-        assert "another process is working on this run" in second.stderr
+        assert "another process is working on it" in second.stderr
     finally:
         first.kill()
         first.wait()
