@@ -236,11 +236,19 @@ def _resolve(
             run = RunConfig(study=header.name, variant=variant, smoke=header.smoke, stages=stages, **parsed)
             run = data.filled(run, where)
             check_mixes(run, where)
+            if own_steps and any(not stage.steps for stage in stages):
+                # Counting may take hours: what is wrong whatever comes of it is said before.
+                check_run(with_stage_steps(run, _uncounted, where, own_steps=True), where)
             run = with_stage_steps(run, data.samples_of_epoch, where, own_steps=own_steps)
             first = first or run
             check_one_length(first, run, where)
             check_run(run, where)
             yield run, where
+
+
+def _uncounted(run: RunConfig, image_size: int, where: str) -> int:
+    """Samples of an epoch of which only is known that there are enough."""
+    return 10**12
 
 
 def _variants(content: Mapping[str, Any], file: Path) -> Iterator[tuple[str, dict[str, Any], str]]:

@@ -218,6 +218,13 @@ def test_what_is_less_than_a_batch_or_cannot_be_reached_is_refused(own: Path) ->
         load(write_study(own / "study", encoding=HEADS, stages=gone))
 
 
+def test_what_is_wrong_whatever_is_counted_is_refused_before_anything_is_looked_up(own: Path, cache: Path) -> None:
+    odd = EPOCHS.replace("batch = 2", "batch = 3")
+    with pytest.raises(InputError, match=r"\[\[stage\]\] 'sft' batch: 3 is not a multiple of"):
+        load(write_study(own / "study", encoding=HEADS, stages=odd))
+    assert not (cache / "surveys").exists()
+
+
 def test_a_study_without_epochs_looks_nothing_up(own: Path, cache: Path) -> None:
     load(write_study(own / "study"))
     assert not (cache / "surveys").exists()
