@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.daemons import ClusterError
 from tests.cluster.sweeps import Sweep, prx_command, train_here, write_study
 
 pytestmark = pytest.mark.slow
@@ -53,6 +54,16 @@ def first_end(sweep: Sweep, seconds: float) -> dict[str, Any]:
 
     sweep.wait(lambda: bool(ends()), seconds, "the end of the first start")
     return ends()[0]
+
+
+def gives(sweep: Sweep, job: str, *, minutes: int) -> bool:
+    """Whether SLURM gives a job another time limit; not while one start has ended and the job is not queued again."""
+    try:
+        sweep.cluster.run("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
+    except ClusterError as error:
+        assert "Job has already finished" in str(error)
+        return False
+    return True
 
 
 def test_requeue_in_the_middle(sweep: Sweep, uninterrupted: Path) -> None:
@@ -101,7 +112,7 @@ def test_time_limit(sweep: Sweep, tmp_path: Path) -> None:
     sweep.launch()
     (job,) = sweep.jobs()
     first = first_end(sweep, 120)
-    sweep.cluster.run("scontrol", "update", f"JobId={job.job}", "TimeLimit=15")
+    sweep.wait(lambda: gives(sweep, job.job, minutes=15), 60, "more time for the job")
     assert first["cause"] == "time-limit"
     sweep.wait_done(400)
     assert beside.wait(timeout=200) == 0
