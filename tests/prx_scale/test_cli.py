@@ -190,8 +190,9 @@ def test_a_narrow_terminal_still_shows_what_a_launch_does(tmp_path: Path) -> Non
     (tmp_path / "s.toml").write_text(STUDY)
     study = load(tmp_path / "s.toml")
     for width, headings in ((80, 7), (100, 10)):
-        console = Console(width=width, file=io.StringIO(), highlight=False)
+        shown = io.StringIO()
+        console = Console(width=width, file=shown, highlight=False)
         console.print(plan_table(plan(study.runs, study.folder), width))
-        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        lines = shown.getvalue().splitlines()
         assert len(lines[0].split()) == headings and len(lines) == 1 + len(study.runs)
         assert "…" not in "".join(lines) and all(line.rstrip().endswith("start") for line in lines[1:])

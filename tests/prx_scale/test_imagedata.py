@@ -19,13 +19,12 @@ from prx_scale.errors import InputError
 from prx_scale.imagedata import IMAGES, check_unchanged
 from prx_scale.models.inputs import inputs_of
 from prx_scale.study import keep_copy, load, run_from_json
+from tests.prx_scale.models.autoencoder_folders import write_flux2
+from tests.prx_scale.models.hub_server import serve
 from tests.prx_scale.training import images
 from tests.prx_scale.training.images import ENCODING, LATENTS, STORE, TEXT, write_study
 
 encoding = images.encoding
-
-from autoencoder_folders import write_flux2  # noqa: E402
-from hub_server import serve  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,8 @@ def test_published_numbers_normalise_where_there_are(tmp_path: Path, run: RunCon
 
 
 def test_numbers_by_channel_normalise_and_an_older_store_without_them_is_measured(tmp_path: Path) -> None:
-    new = replace(FLUX2, shift=(0.1, -0.2, 0.3, 0.0), scale=(1.0, 2.0, 3.0, 0.5))
+    shift, scale = (0.1, -0.2, 0.3, 0.0), (1.0, 2.0, 3.0, 0.5)
+    new = replace(FLUX2, shift=shift, scale=scale)
     images, scales = list[np.ndarray](), list[LatentScale]()
     for number, spec in enumerate((FLUX2, new)):
         make(tmp_path / str(number) / "store", with_image(recipe(SAMPLES), spec))
@@ -108,7 +109,7 @@ def test_numbers_by_channel_normalise_and_an_older_store_without_them_is_measure
         images.append(dataset.batch(np.arange(8)).image)
         scales.append(dataset.scale)
     assert scales[0] == dataset.parts[0].store.statistics(32).scale() and scales[0].origin == "measured"
-    assert scales[1] == LatentScale(shift=new.shift, scale=new.scale, origin="batch norm")  # type: ignore[arg-type]
+    assert scales[1] == LatentScale(shift=shift, scale=scale, origin="batch norm")
     same = scales[1].normalise(scales[0].restore(torch.from_numpy(images[0])))
     torch.testing.assert_close(torch.from_numpy(images[1]), same, rtol=0, atol=2e-6)
 
