@@ -123,29 +123,30 @@ class Crew:
     """That decode, in all."""
 
 
-_ALONE = Crew()
+@dataclass(frozen=True, kw_only=True)
+class Lookup:
+    """Which samples are looked at, by whom and how."""
+
+    data: Numbered
+    preparer: Preparer
+    """What makes them ready."""
+    decode: bool = False
+    """Images too, which finds those that are damaged behind their head."""
+    crew: Crew = Crew()
+    step: Callable[[int], None] = lambda done: None
+    """Is told how many more are done."""
 
 
-def survey(
-    data: Numbered,
-    preparer: Preparer,
-    *,
-    decode: bool = False,
-    crew: Crew = _ALONE,
-    step: Callable[[int], None] = lambda done: None,
-) -> Survey:
+def survey(lookup: Lookup) -> Survey:
     """Look at every sample.
 
     Args:
-        data: the samples.
-        preparer: what makes them ready.
-        decode: images too, which finds those that are damaged behind their head.
-        crew: who looks.
-        step: is told how many more are done.
+        lookup: which, and how.
 
     Raises:
         InputError: a process died.
     """
+    data, preparer, decode, crew = lookup.data, lookup.preparer, lookup.decode, lookup.crew
     sizes = np.zeros((len(data), 2), dtype=np.int32)
     kinds = np.zeros(len(data), dtype=np.uint32)
     look = _Look(source=data.source, preparer=preparer, threads=max(1, crew.threads // crew.workers) if decode else 0)
@@ -153,9 +154,9 @@ def survey(
     try:
         for (first, stop), found in in_order(look, tasks, crew.workers):
             sizes[first:stop], kinds[first:stop] = found
-            step(stop - first)
+            lookup.step(stop - first)
     except WorkerDied as error:
-        step(0)  # which ends this where a signal that went to all has ended the process
+        lookup.step(0)  # which ends this where a signal that went to all has ended the process
         first, stop = error.task  # pyright: ignore[reportGeneralTypeIssues]
         raise InputError(
             f"{data.source.spec}: a process that looks up sizes and captions died at samples {first} to {stop - 1} or "
@@ -166,12 +167,8 @@ def survey(
 
 def kept_survey(
     file: Path,
-    data: Numbered,
-    preparer: Preparer,
+    lookup: Lookup,
     *,
-    decode: bool = False,
-    crew: Crew = _ALONE,
-    step: Callable[[int], None] = lambda done: None,
     unwanted: Callable[[], bool] = lambda: False,
     cached: Callable[[], Path | None] = lambda: None,
 ) -> Survey:
@@ -181,11 +178,7 @@ def kept_survey(
 
     Args:
         file: .npz.
-        data: the samples.
-        preparer: what makes them ready.
-        decode: images too.
-        crew: who looks.
-        step: is told how many more are done, while it is made.
+        lookup: which samples, and how.
         unwanted: whether to stop waiting for another process.
         cached: names the file that `cached_survey` writes; asked only where it is needed.
 
@@ -193,37 +186,24 @@ def kept_survey(
         NoLongerWanted: while waiting.
         InputError: a process died, or the file is damaged.
     """
-    if found := _kept(file, data, preparer, decode):
+    if found := _kept(file, lookup):
         return found
     with in_turn(file.with_suffix(".lock"), unwanted):
-        if found := _kept(file, data, preparer, decode):
+        if found := _kept(file, lookup):
             return found
         before = cached()
-        made = before and _cached(before, data, preparer, decode)
-        made = made or survey(data, preparer, decode=decode, crew=crew, step=step)
+        made = before and _cached(before, lookup)
+        made = made or survey(lookup)
         made.save(file)
         return made
 
 
-def cached_survey(
-    file: Path,
-    data: Numbered,
-    preparer: Preparer,
-    *,
-    decode: bool = False,
-    crew: Crew = _ALONE,
-    step: Callable[[int], None] = lambda done: None,
-    unwanted: Callable[[], bool] = lambda: False,
-) -> Survey:
+def cached_survey(file: Path, lookup: Lookup, unwanted: Callable[[], bool]) -> Survey:
     """The same, out of a file of a cache: one that is damaged, or cannot be written, costs time and nothing else.
 
     Args:
         file: .npz.
-        data: the samples.
-        preparer: what makes them ready.
-        decode: images too.
-        crew: who looks.
-        step: is told how many more are done, while it is made.
+        lookup: which samples, and how.
         unwanted: whether to stop waiting for another process.
 
     Raises:
@@ -233,27 +213,27 @@ def cached_survey(
     with ExitStack() as held:
         with suppress(OSError):
             held.enter_context(in_turn(file.with_suffix(".lock"), unwanted))
-        if found := _cached(file, data, preparer, decode):
+        if found := _cached(file, lookup):
             return found
-        made = survey(data, preparer, decode=decode, crew=crew, step=step)
+        made = survey(lookup)
         with suppress(OSError):
             made.save(file)
         return made
 
 
-def _cached(file: Path, data: Numbered, preparer: Preparer, decode: bool) -> Survey | None:
+def _cached(file: Path, lookup: Lookup) -> Survey | None:
     try:
-        return _kept(file, data, preparer, decode)
+        return _kept(file, lookup)
     except (InputError, OSError):
         return None
 
 
-def _kept(file: Path, data: Numbered, preparer: Preparer, decode: bool) -> Survey | None:
+def _kept(file: Path, lookup: Lookup) -> Survey | None:
     if not file.exists():
         return None
     found = Survey.load(file)
-    same = found.fingerprint == data.source.fingerprint() and set(preparer.kinds) <= set(found.names)
-    return found if same and (found.decoded or not decode) else None
+    same = found.fingerprint == lookup.data.source.fingerprint() and set(lookup.preparer.kinds) <= set(found.names)
+    return found if same and (found.decoded or not lookup.decode) else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from prx_scale.data.encoding.fromrun import Planned
 from prx_scale.data.encoding.reading import Numbered
 from prx_scale.data.heldout import training_buckets
 from prx_scale.data.onthefly.schedule import Buckets
-from prx_scale.data.onthefly.survey import Crew, Survey, cached_survey, kept_survey
+from prx_scale.data.onthefly.survey import Crew, Lookup, Survey, cached_survey, kept_survey
 from prx_scale.data.sources.state import state_of
 from prx_scale.data.sources.tarindex import cache_folder
 from prx_scale.data.trained import with_weights
@@ -50,11 +50,7 @@ def surveyed(run: RunConfig, planned: Planned, study: Path, unwanted: Callable[[
     """
     return kept_survey(
         study / SURVEYS / f"{planned.looked_up}-{_place(planned)}.npz",
-        Numbered(planned.source),
-        planned.plan.preparer,
-        decode=run.encoding.survey == "images",
-        crew=_crew(run, planned),
-        step=_Progress(planned, unwanted),
+        _lookup(run, planned, unwanted),
         unwanted=unwanted,
         cached=partial(_cached_file, planned),
     )
@@ -71,16 +67,12 @@ def surveyed_at_reading(run: RunConfig, planned: Planned) -> Survey:
         KeyboardInterrupt: a signal has asked to stop.
     """
     with listening() as request:
+
+        def unwanted() -> bool:
+            return request.number != 0
+
         try:
-            return cached_survey(
-                _cached_file(planned),
-                Numbered(planned.source),
-                planned.plan.preparer,
-                decode=run.encoding.survey == "images",
-                crew=_crew(run, planned),
-                step=_Progress(planned, lambda: request.number != 0),
-                unwanted=lambda: request.number != 0,
-            )
+            return cached_survey(_cached_file(planned), _lookup(run, planned, unwanted), unwanted)
         except NoLongerWanted as error:
             raise KeyboardInterrupt from error
 
@@ -94,6 +86,16 @@ def _cached_file(planned: Planned) -> Path:
 def _place(planned: Planned) -> str:
     """A word for where images are: others may be called and counted alike."""
     return hashlib.sha256(planned.plan.draft.data.spec.encode()).hexdigest()[:8]
+
+
+def _lookup(run: RunConfig, planned: Planned, unwanted: Callable[[], bool]) -> Lookup:
+    return Lookup(
+        data=Numbered(planned.source),
+        preparer=planned.plan.preparer,
+        decode=run.encoding.survey == "images",
+        crew=_crew(run, planned),
+        step=_Progress(planned, unwanted),
+    )
 
 
 def _crew(run: RunConfig, planned: Planned) -> Crew:

@@ -29,7 +29,7 @@ from prx_scale.data.onthefly.opening import Part
 from prx_scale.data.onthefly.schedule import Planner
 from prx_scale.data.onthefly.slots import read, shared, slot_bytes, write
 from prx_scale.data.onthefly.stream import OnTheFly
-from prx_scale.data.onthefly.survey import Crew, Survey, kept_survey, survey
+from prx_scale.data.onthefly.survey import Crew, Lookup, Survey, kept_survey, survey
 from prx_scale.data.onthefly.surveying import surveyed
 from prx_scale.data.onthefly.training import scale_of
 from prx_scale.data.sources.base import Item
@@ -249,29 +249,30 @@ def test_held_out_samples_are_stood_in_for_by_others_that_are(run: RunConfig, wo
 
 def test_a_survey_is_kept_and_made_again_for_other_data(run: RunConfig, tmp_path: Path) -> None:
     planned = planned_images(run, "x")
-    data, preparer, file = Numbered(planned.source), planned.plan.preparer, tmp_path / "survey.npz"
-    found = kept_survey(file, data, preparer)
+    lookup, file = Lookup(data=Numbered(planned.source), preparer=planned.plan.preparer), tmp_path / "survey.npz"
+    found = kept_survey(file, lookup)
     assert (found.sizes[:, 0] > 0).all() and not found.decoded
     written = file.stat().st_mtime_ns
-    assert np.array_equal(kept_survey(file, data, preparer).sizes, found.sizes)
+    assert np.array_equal(kept_survey(file, lookup).sizes, found.sizes)
     assert file.stat().st_mtime_ns == written
-    assert kept_survey(file, data, preparer, decode=True).decoded
+    assert kept_survey(file, replace(lookup, decode=True)).decoded
     assert (Survey.load(file).sizes == 0).all(axis=1).sum() == 1
     for damaged in (b"PK", file.read_bytes()[:200]):
         file.write_bytes(damaged)
         with pytest.raises(InputError, match=r"survey\.npz: no survey"):
-            kept_survey(file, data, preparer)
+            kept_survey(file, lookup)
 
 
 def test_of_those_who_ask_at_once_one_makes_the_survey(run: RunConfig, tmp_path: Path) -> None:
     planned, file, steps = planned_images(run, "x"), tmp_path / "survey.npz", list[int]()
+    lookup = Lookup(data=Numbered(planned.source), preparer=planned.plan.preparer)
 
     def slowly(done: int) -> None:
         steps.append(done)
         time.sleep(0.3)
 
     def ask() -> None:
-        kept_survey(file, Numbered(planned.source), planned.plan.preparer, step=slowly)
+        kept_survey(file, replace(lookup, step=slowly))
 
     askers = [threading.Thread(target=ask) for _ in range(3)]
     for each in askers:
@@ -279,18 +280,17 @@ def test_of_those_who_ask_at_once_one_makes_the_survey(run: RunConfig, tmp_path:
     for each in askers:
         each.join()
     assert steps == [60]
-    assert np.array_equal(Survey.load(file).sizes, survey(Numbered(planned.source), planned.plan.preparer).sizes)
+    assert np.array_equal(Survey.load(file).sizes, survey(lookup).sizes)
 
 
 @pytest.mark.slow
 def test_processes_look_up_the_same(run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     planned = planned_images(run, "x")
-    data, preparer = Numbered(planned.source), planned.plan.preparer
+    lookup = Lookup(data=Numbered(planned.source), preparer=planned.plan.preparer)
     monkeypatch.setattr("prx_scale.data.onthefly.survey._AT_ONCE", 7)
     for decode in (False, True):
-        alone = survey(data, preparer, decode=decode)
-        steps = list[int]()
-        beside = survey(data, preparer, decode=decode, crew=Crew(workers=2, threads=2), step=steps.append)
+        alone, steps = survey(replace(lookup, decode=decode)), list[int]()
+        beside = survey(replace(lookup, decode=decode, crew=Crew(workers=2, threads=2), step=steps.append))
         assert np.array_equal(alone.sizes, beside.sizes) and np.array_equal(alone.kinds, beside.kinds)
         assert steps == [7] * 8 + [4]
 
@@ -307,15 +307,15 @@ class DyingSource(SelectedSource):
 def test_a_survey_whose_process_dies_says_where_or_that_it_was_asked_to_stop(run: RunConfig) -> None:
     planned = planned_images(run, "x")
     source = DyingSource(planned.source, [np.arange(count) for count in planned.source.counts()])
-    asked, crew = (Numbered(source), planned.plan.preparer), Crew(workers=2)
+    lookup = Lookup(data=Numbered(source), preparer=planned.plan.preparer, crew=Crew(workers=2))
     with pytest.raises(InputError, match=r"tars: a process that looks up sizes .* died at samples 0 to 59 or soon"):
-        survey(*asked, crew=crew)
+        survey(lookup)
 
     def stop(done: int) -> None:
         raise NoLongerWanted("asked to stop")
 
     with pytest.raises(NoLongerWanted):
-        survey(*asked, crew=crew, step=stop)
+        survey(replace(lookup, step=stop))
 
 
 def test_a_survey_ends_when_it_is_not_wanted_any_more(run: RunConfig, tmp_path: Path) -> None:
